@@ -1,0 +1,1 @@
+//! aios-image-tests
