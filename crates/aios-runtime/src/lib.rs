@@ -1,1 +1,6 @@
-//! aios-runtime
+//! The local model runtime: models from GGUF files, inference on them, and two ways to ask for it.
+//!
+//! The way of a request: [`openai`] or [`grpc`] (protocol) → [`scheduler`] (bounded queue, one worker per slot) →
+//! [`generate`] (tokens, sampling, stop sequences) → [`engine`] (arithmetic).
+
+pub mod engine;

@@ -1,0 +1,95 @@
+//! The seam between serving and arithmetic.
+//!
+//! Everything above this trait (tokens, templates, sampling, queues, protocols) is the same for every engine; everything
+//! below it is free to choose its own weights layout, threads and cache.
+
+mod candle;
+
+
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a loaded model is, in the GGUF's own terms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineInfo {
+    /// `general.architecture`, for example `llama`.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Size of the vocabulary, which is the length of the logits.
+    pub vocabulary: usize,
+    /// Longest context in tokens: trained length, or less where the configuration bounds it.
+    pub context_length: usize,
+}
+
+/// A loaded model: immutable weights, shared by all of its sessions.
+pub trait Engine: Send + Sync {
+    /// What was loaded.
+    fn info(&self) -> &EngineInfo;
+
+    /// Opens an empty context. Memory for it is taken here, not during inference.
+    fn session(&self) -> Result<Box<dyn Session>, EngineError>;
+}
+
+/// One context: the tokens so far and their cache.
+pub trait Session: Send {
+    /// Number of tokens in the context.
+    fn len(&self) -> usize;
+
+    /// Whether the context holds no token.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends `tokens` and returns the logits after the last of them, one per vocabulary entry.
+    ///
+    /// `cancel` is looked at between batches and layers; a cancelled call returns [`EngineError::Cancelled`] and leaves
+    /// the context as it was before the call.
+    fn forward(&mut self, tokens: &[u32], cancel: &Cancel) -> Result<&[f32], EngineError>;
+
+    /// Shortens the context to its first `len` tokens. Does nothing where it is no longer than that.
+    fn truncate(&mut self, len: usize);
+}
+
+/// Why an engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The file can't be used as a model.
+    #[error("model {path}: {reason}")]
+    Model {
+        /// File that was read.
+        path: String,
+        /// What is wrong with it, and what would do.
+        reason: String,
+    },
+    /// More tokens than the context holds.
+    #[error("the context holds {capacity} tokens, {needed} are needed")]
+    ContextFull {
+        /// Tokens the context holds.
+        capacity: usize,
+        /// Tokens that the call would have led to.
+        needed: usize,
+    },
+    /// The caller went away.
+    #[error("cancelled")]
+    Cancelled,
+    /// The arithmetic library failed.
+    #[error("inference: {0}")]
+    Compute(String),
+}
+
+/// A flag that tells running work that nobody waits for it any more.
+#[derive(Debug, Default)]
+pub struct Cancel(AtomicBool);
+
+impl Cancel {
+    /// Asks the work to stop at its next look.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the work was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
