@@ -1,0 +1,20 @@
+//! Where the parts of a running system meet. A path that two crates need is here, and nowhere else.
+
+/// Control socket of PID 1.
+pub const INIT_SOCKET: &str = "/run/aios/init.sock";
+/// gRPC socket of the model runtime.
+pub const RUNTIME_SOCKET: &str = "/run/aios/runtime/grpc.sock";
+/// Directories of unit files; a file in a later one replaces the file of the same name in an earlier one.
+pub const UNIT_DIRS: [&str; 2] = ["/usr/lib/aios/units", "/etc/aios/units"];
+/// Mount point of the data partition.
+pub const DATA: &str = "/var/lib/aios";
+/// Configuration that came with the image.
+pub const IMAGE_CONFIG: &str = "/etc/aios/aios.toml";
+/// Configuration of this device.
+pub const DEVICE_CONFIG: &str = "/var/lib/aios/config/aios.toml";
+/// Secrets of this device, one file each.
+pub const SECRETS: &str = "/var/lib/aios/config/secrets";
+/// Factory models, read-only.
+pub const FACTORY_MODELS: &str = "/usr/share/aios/models";
+/// Models that were installed on this device.
+pub const DEVICE_MODELS: &str = "/var/lib/aios/models";
