@@ -1,0 +1,74 @@
+//! The committed code is what the protos say.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+/// Files under `proto/`; the generated names follow from the package in each.
+const PROTOS: [&str; 1] = ["aios/runtime/v1/runtime.proto"];
+
+/// Makes every generated file and returns its name and bytes.
+fn generate() -> Vec<(String, Vec<u8>)> {
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let mut compiler = protox::Compiler::new([&protos]).unwrap();
+    compiler.include_source_info(true).include_imports(true);
+    let mut files = Vec::new();
+    let out = tempfile::tempdir().unwrap();
+
+    for proto in PROTOS {
+        compiler.open_file(proto).unwrap();
+    }
+    let descriptors = compiler.file_descriptor_set();
+    tonic_prost_build::configure().out_dir(out.path()).compile_fds(descriptors.clone()).unwrap();
+    for entry in fs::read_dir(out.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        files.push((name, fs::read(&path).unwrap()));
+    }
+
+    // Reflection needs the shapes alone: comments and positions would double the bytes in the binary.
+    let mut bare = descriptors;
+    for file in &mut bare.file {
+        file.source_code_info = None;
+    }
+    for package in bare.file.iter().map(|file| file.package()) {
+        files.push((format!("{package}.descriptors.bin"), bare.encode_to_vec()));
+    }
+    files
+}
+
+fn generated_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/generated")
+}
+
+#[test]
+fn committed_code_is_what_the_protos_generate() {
+    let files = generate();
+    assert_eq!(files.len(), 2 * PROTOS.len(), "one module and one descriptor set per package");
+    let regenerate = std::env::var_os("AIOS_REGENERATE").is_some();
+    for (name, content) in files {
+        let committed = generated_dir().join(&name);
+        if regenerate {
+            fs::write(&committed, &content).unwrap();
+        }
+        let found = fs::read(&committed).unwrap_or_default();
+        assert!(
+            found == content,
+            "{} differs from its proto: run `AIOS_REGENERATE=1 cargo test -p aios-api` and commit the result",
+            committed.display()
+        );
+    }
+}
+
+#[test]
+fn descriptor_set_names_the_service_and_its_calls() {
+    let set = prost_types::FileDescriptorSet::decode(aios_api::runtime::v1::FILE_DESCRIPTOR_SET).unwrap();
+    let service =
+        set.file.iter().find(|file| file.package() == "aios.runtime.v1").and_then(|file| file.service.first()).unwrap();
+    let calls: Vec<&str> = service.method.iter().map(|method| method.name()).collect();
+    assert_eq!(service.name(), "RuntimeService");
+    assert_eq!(calls, ["LoadModel", "UnloadModel", "ListModels", "Infer", "StreamInfer"]);
+}
