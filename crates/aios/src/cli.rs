@@ -1,0 +1,130 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use aios_core::paths;
+use clap::{Args, Parser, Subcommand};
+
+/// Look after this aiOS device.
+#[derive(Debug, Parser)]
+#[command(name = "aios", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// Control socket of PID 1.
+    #[arg(long, global = true, value_name = "PATH", default_value = paths::INIT_SOCKET, hide_default_value = true)]
+    pub socket: PathBuf,
+    /// Print JSON, for scripts.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the system and its units, or one unit. Exits with 3 where a unit is not Ready.
+    Status {
+        /// Name of a unit.
+        unit: Option<String>,
+    },
+    /// Start a unit and what it requires; waits until it is Ready.
+    Start { unit: String },
+    /// Stop a unit and what requires it; waits until it is Stopped.
+    Stop { unit: String },
+    /// Stop a unit and start it again; forgives earlier failures.
+    Restart { unit: String },
+    /// Print what a unit wrote.
+    Log {
+        unit: String,
+        /// Go on with new lines as they come.
+        #[arg(short, long)]
+        follow: bool,
+        /// Begin with the last N lines.
+        #[arg(short = 'n', long, value_name = "N")]
+        lines: Option<usize>,
+    },
+    /// Stop all units in order and switch the device off.
+    #[command(name = "poweroff")]
+    PowerOff,
+    /// Stop all units in order and start the device again.
+    Reboot,
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// List, load and unload models.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Ask the local model, and print its answer as it comes.
+    Ask(AskArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check configuration files: names file, line and key of an error, and exits with 64.
+    Check {
+        /// Files in order, later ones win. Without any: this device's.
+        files: Vec<PathBuf>,
+    },
+    /// Print the configuration in force, with every default.
+    Show {
+        /// Files in order, later ones win. Without any: this device's.
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// List the models on this device.
+    List(RuntimeArgs),
+    /// Load a model and keep it in memory.
+    Load {
+        model: String,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+    /// Take a model out of memory.
+    Unload {
+        model: String,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The question. `-` reads it from standard input.
+    pub prompt: String,
+    /// Model id.
+    #[arg(long, default_value = "default")]
+    pub model: String,
+    /// System message to put before the question.
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Tokens to generate at most.
+    #[arg(long, default_value_t = 256)]
+    pub max_tokens: u32,
+    /// 0 (always the likeliest token) to 2.
+    #[arg(long, default_value_t = 0.7)]
+    pub temperature: f32,
+    /// Makes the answer repeatable.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RuntimeArgs {
+    /// gRPC socket of the runtime.
+    #[arg(long, value_name = "PATH", default_value = paths::RUNTIME_SOCKET, hide_default_value = true)]
+    pub runtime_socket: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,30 @@
+//! What the commands do; one room for each group of them.
+
+mod config;
+mod model;
+mod unit;
+
+use std::process::ExitCode;
+
+use aios_core::control::Request;
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+
+/// Runs what was typed.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    let Cli { socket, json, command } = cli;
+    match command {
+        Command::Status { unit } => return unit::status(&socket, unit, json),
+        Command::Start { unit } => unit::act(&socket, &Request::Start { unit })?,
+        Command::Stop { unit } => unit::act(&socket, &Request::Stop { unit })?,
+        Command::Restart { unit } => unit::act(&socket, &Request::Restart { unit })?,
+        Command::PowerOff => unit::act(&socket, &Request::PowerOff)?,
+        Command::Reboot => unit::act(&socket, &Request::Reboot)?,
+        Command::Log { unit, follow, lines } => unit::log(&socket, unit, follow, lines, json)?,
+        Command::Config(command) => return config::run(command, json),
+        Command::Model(command) => model::run(command, json)?,
+        Command::Ask(args) => model::ask(args, json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
