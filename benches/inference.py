@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Inference beside llama.cpp: same GGUF, same threads, runs in turn, medians as ratios.
+
+Prints a table and writes a list of {case, unit, ours, peer, peer_name, ratio}; a ratio above 1 is better for aiOS.
+Speeds are tokens per second; `load` is milliseconds from starting a process to its end after one token, both without a
+warm-up; `peak-rss` is MiB of the process that ran the prefill and decode cases.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PREFILL = [128, 512]
+DECODE = 64
+
+
+def main():
+    args = arguments()
+    peer = Peer(args.peer_root, args.model)
+    ours, theirs = {}, {}
+    for number in range(args.rounds):
+        for side, run in ((ours, lambda: run_ours(args)), (theirs, lambda: peer.run(args.threads))):
+            for case, value in run().items():
+                side.setdefault(case, []).append(value)
+        print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
+    rows = [row(case, ours[case], theirs[case], peer.name) for case in ours if case in theirs]
+    report(rows, args)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runtime", required=True, help="the aios-runtime binary")
+    parser.add_argument("--peer-root", required=True, help="root that peer-llama.sh unpacked")
+    parser.add_argument("--model", required=True, help="GGUF file")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", required=True, help="JSON file to write")
+    return parser.parse_args()
+
+
+def measured(command):
+    """Runs a command to its end: (standard output and error, peak resident memory in MiB, time in ms)."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        elapsed = (time.monotonic() - started) * 1000
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0), err.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"error: {' '.join(command)} ended with {process.returncode}:\n{err.read()[-2000:]}")
+        return out.read(), usage.ru_maxrss / 1024, elapsed
+
+
+def run_ours(args):
+    prefill = ",".join(map(str, PREFILL))
+    command = [args.runtime, "bench", "--json", "--model", args.model, "--threads", str(args.threads)]
+    out, rss, _ = measured([*command, "--prefill", prefill, "--decode", str(DECODE)])
+    figures = json.loads(out)
+    cases = {f"prefill-{row['tokens']}": row["tokens_per_s"] for row in figures["prefill"]}
+    cases[f"decode-{DECODE}"] = figures["decode"]["tokens_per_s"]
+    load = measured([*command, "--prefill", "1", "--decode", "0"])[2]
+    return cases | {"load": load, "peak-rss": rss}
+
+
+class Peer:
+    """Debian's llama.cpp, run inside its private root."""
+
+    def __init__(self, root, model):
+        self.root = root
+        link = os.path.join(root, "model.gguf")
+        if not os.path.exists(link) or not os.path.samefile(link, model):
+            with open(model, "rb") as source, open(link, "wb") as target:
+                target.write(source.read())
+        version = subprocess.run(self.command("llama-bench", "--version"), capture_output=True, text=True, check=True)
+        found = re.search(r"version: (\S+)", version.stdout + version.stderr)
+        self.name = f"llama.cpp {found.group(1)} -fa 1" if found else "llama.cpp -fa 1"
+
+    def command(self, program, *arguments):
+        enter = ["unshare", "--root", self.root] if os.geteuid() == 0 else ["unshare", "-r", "--root", self.root]
+        libraries = "/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/llama"
+        loader = ["/lib64/ld-linux-x86-64.so.2", "--library-path", libraries]
+        return [*enter, *loader, f"/usr/bin/{program}", *arguments]
+
+    def run(self, threads):
+        shared = ["-m", "/model.gguf", "-t", str(threads)]
+        prefill = ",".join(map(str, PREFILL))
+        bench = ["-p", prefill, "-n", str(DECODE), "-fa", "1", "-r", "1", "-o", "json"]
+        out, rss, _ = measured(self.command("llama-bench", *shared, *bench))
+        one = ["-p", "The", "-n", "1", "-no-cnv", "--no-warmup", "-c", "2048"]
+        load = measured(self.command("llama-completion", *shared, *one))[2]
+        cases = {"peak-rss": rss, "load": load}
+        for case in json.loads(out):
+            name = f"prefill-{case['n_prompt']}" if case["n_prompt"] else f"decode-{case['n_gen']}"
+            cases[name] = case["avg_ts"]
+        return cases
+
+
+def row(case, ours, peer, peer_name):
+    mine, theirs = statistics.median(ours), statistics.median(peer)
+    smaller_is_better = case in ("load", "peak-rss")
+    unit = {"load": "ms", "peak-rss": "MiB"}.get(case, "tokens/s")
+    ratio = theirs / mine if smaller_is_better else mine / theirs
+    return {"case": case, "unit": unit, "ours": round(mine, 1), "peer": round(theirs, 1), "peer_name": peer_name,
+            "ratio": round(ratio, 3)}
+
+
+def report(rows, args):
+    print(f"{args.threads} threads, median of {args.rounds} rounds in turn; a ratio above 1 is better for aiOS")
+    print(f"{'case':12} {'unit':>9} {'aiOS':>9} {'peer':>9} {'ratio':>6}  peer")
+    for r in rows:
+        print(f"{r['case']:12} {r['unit']:>9} {r['ours']:>9} {r['peer']:>9} {r['ratio']:>6.2f}  {r['peer_name']}")
+    os.makedirs(os.path.dirname(args.out), exist_ok=True)
+    with open(args.out + ".new", "w", encoding="utf-8") as file:
+        json.dump(rows, file, indent=2)
+        file.write("\n")
+    os.replace(args.out + ".new", args.out)
+
+
+if __name__ == "__main__":
+    main()
