@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# `make check`: everything that can be said of the tree without building an image.
+# With BUILDROOT=DIR also Buildroot's own check-package.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export BUILD_DIR=${BUILD_DIR:-$PWD/output/check}
+TOOLS=${TOOLS:-$PWD/output/tools}
+CARGO_DENY=0.20.2
+# shellcheck source=support/stage.sh
+. support/stage.sh
+
+check_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+
+# Licences, sources and banned crates need no network; the advisory database is fetched, and where it can't be, that is said.
+check_deny() {
+	local deny=$TOOLS/bin/cargo-deny
+	if ! "$deny" --version 2>/dev/null | grep -q " $CARGO_DENY\$"; then
+		cargo install --locked --quiet --root "$TOOLS" "cargo-deny@$CARGO_DENY"
+	fi
+	"$deny" --log-level error check bans licenses sources
+	local log=$BUILD_DIR/advisories.log
+	if "$deny" check advisories >"$log" 2>&1; then
+		return 0
+	fi
+	if grep -q 'failed to fetch advisory database' "$log"; then
+		echo "note: the advisory database can't be reached from here: advisories were not checked"
+		return 0
+	fi
+	cat "$log"
+	return 1
+}
+
+check_shell() {
+	local scripts
+	mapfile -t scripts < <(git ls-files | xargs -r -d '\n' grep -lE '^#!.*\b(ba)?sh\b|^# shellcheck shell=' -- 2>/dev/null)
+	shellcheck -x "${scripts[@]}"
+}
+
+check_docs() {
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	python3 support/check_links.py
+}
+
+check_package() {
+	local files
+	mapfile -t files < <(git ls-files Config.in external.mk external.desc configs package patches)
+	"$BUILDROOT/utils/check-package" -b "${files[@]}"
+}
+
+stages=5
+[ -z "${BUILDROOT:-}" ] || stages=6
+stage_total "$stages"
+stage "format (cargo fmt)" "" -- cargo fmt --all --check
+stage "lints (clippy)" "" -- check_clippy
+stage "dependencies (cargo-deny)" "" -- check_deny
+stage "shell scripts (shellcheck)" "" -- check_shell
+stage "documentation (rustdoc, links)" "" -- check_docs
+if [ -n "${BUILDROOT:-}" ]; then
+	stage "Buildroot files (check-package)" "" -- check_package
+else
+	echo "note: Buildroot's check-package runs with BUILDROOT=DIR"
+fi
