@@ -20,6 +20,7 @@
 pub mod boot;
 pub mod console;
 pub mod control;
+pub mod failure;
 pub mod graph;
 pub mod logs;
 pub mod modules;
