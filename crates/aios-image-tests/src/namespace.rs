@@ -1,0 +1,181 @@
+//! The built root file system with `aios-init` as PID 1 in namespaces of its own: native speed, real services, no kernel.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use aios_core::control::{SystemStatus, UnitState, UnitStatus};
+use anyhow::{Context, Result, bail};
+
+/// How often a condition is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Set-up inside the new mount namespace, before PID 1 takes over: `sh -c SCRIPT NAME TARGET MODELS ROOT`.
+///
+/// The root file system is read-only as on a device; what the kernel would provide is bound from outside.
+const ENTER: &str = r#"
+set -eu
+target=$1 models=$2 root=$3
+mount --make-rprivate /
+mount --bind "$target" "$root"
+mount -o remount,bind,ro "$root"
+mount --bind "$models" "$root/usr/share/aios/models"
+mount -t proc proc "$root/proc"
+mount -t tmpfs dev "$root/dev"
+for node in null zero full random urandom; do : >"$root/dev/$node"; mount --bind "/dev/$node" "$root/dev/$node"; done
+exec env -i container=namespace-boot chroot "$root" /usr/sbin/aios-init
+"#;
+
+/// A booted root file system. Dropped, it is killed with everything in it.
+pub struct Namespace {
+    unshare: Child,
+    /// PID 1, as seen from outside.
+    init: u32,
+    aios: PathBuf,
+    console: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Namespace {
+    /// Boots `output/target`.
+    pub fn boot() -> Result<Namespace> {
+        let output = output_dir()?;
+        let (target, models) = (output.join("target"), output.join("images/models"));
+        let dir = tempfile::tempdir()?;
+        let root = dir.path().join("root");
+        fs::create_dir(&root)?;
+        let console = dir.path().join("console.log");
+        let log = fs::File::create(&console)?;
+        let mut unshare = Command::new("unshare");
+        // Without root, a user namespace makes us root of the rest.
+        if !is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let unshare = unshare
+            .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"])
+            .args(["sh", "-c", ENTER, "enter"])
+            .args([&target, &models, &root])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("can't start `unshare` (Debian package util-linux)")?;
+        let aios = target.join("usr/bin/aios");
+        let mut namespace = Namespace { unshare, init: 0, aios, console, _dir: dir };
+        namespace.init = namespace.wait_for("PID 1 to start", Duration::from_secs(10), |ns| ns.only_child())?;
+        Ok(namespace)
+    }
+
+    /// Runs `aios` against this system, from outside.
+    pub fn aios(&self, args: &[&str]) -> Result<Output> {
+        let socket = self.path("run/aios/init.sock");
+        Ok(Command::new(&self.aios).arg("--socket").arg(socket).args(args).output()?)
+    }
+
+    /// A path inside, as seen from outside.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        Path::new("/proc").join(self.init.to_string()).join("root").join(inside)
+    }
+
+    /// State of the system, once PID 1 answers.
+    pub fn status(&self) -> Option<SystemStatus> {
+        let output = self.aios(&["--json", "status"]).ok()?;
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        serde_json::from_value(answer).ok()
+    }
+
+    /// State of one unit.
+    pub fn unit(&self, name: &str) -> Option<UnitStatus> {
+        self.status()?.units.into_iter().find(|u| u.name == name)
+    }
+
+    /// Waits until every unit is Ready, and returns them.
+    pub fn wait_until_ready(&self, limit: Duration) -> Result<Vec<UnitStatus>> {
+        self.wait_for("all units to be Ready", limit, |ns| {
+            let units = ns.status()?.units;
+            (!units.is_empty() && units.iter().all(|u| u.state == UnitState::Ready)).then_some(units)
+        })
+    }
+
+    /// Waits until `condition` gives something; fails with what the console said.
+    pub fn wait_for<T>(&self, what: &str, limit: Duration, condition: impl Fn(&Self) -> Option<T>) -> Result<T> {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = condition(self) {
+                return Ok(found);
+            }
+            if started.elapsed() > limit {
+                bail!("waited {limit:?} for {what}; the console said:\n{}", self.console());
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Runs a program of the image inside.
+    pub fn inside(&self, args: &[&str]) -> Result<Output> {
+        let init = self.init.to_string();
+        let user = if is_root() { [].as_slice() } else { ["--user"].as_slice() };
+        let enter = Command::new("nsenter")
+            .args(["--target", &init, "--mount", "--pid", "--net", "--root", "--wd"])
+            .args(user)
+            .args(args)
+            .output();
+        enter.context("can't start `nsenter` (Debian package util-linux)")
+    }
+
+    /// Everything that PID 1 has said.
+    pub fn console(&self) -> String {
+        fs::read_to_string(&self.console).unwrap_or_default()
+    }
+
+    /// Waits for the namespace to end by itself.
+    pub fn wait_for_end(&mut self, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        while self.unshare.try_wait()?.is_none() {
+            if started.elapsed() > limit {
+                bail!("waited {limit:?} for the end; the console said:\n{}", self.console());
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    fn only_child(&self) -> Option<u32> {
+        let id = self.unshare.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        children.trim().parse().ok()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // `--kill-child` ends PID 1 with `unshare`, and the kernel everything below PID 1.
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
+    }
+}
+
+/// `output/` of this tree, if the image has been built.
+fn output_dir() -> Result<PathBuf> {
+    let output = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../output");
+    if !output.join("target/usr/sbin/aios-init").exists() {
+        bail!("there is no built root file system in output/target: run `make` first");
+    }
+    Ok(fs::canonicalize(output)?)
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0).unwrap_or(false)
+}
+
+/// Turns an output into its text, or into an error with what the program said.
+pub fn text_of(output: Output) -> Result<String> {
+    if !output.status.success() {
+        bail!("ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    String::from_utf8(output.stdout).map_err(|e| io::Error::other(e).into())
+}

@@ -1,0 +1,89 @@
+//! The built root file system, booted in namespaces. Needs `make` first.
+
+use std::time::{Duration, Instant};
+
+use aios_core::control::UnitState;
+use aios_image_tests::namespace::{Namespace, text_of};
+use anyhow::Result;
+
+const BOOT: Duration = Duration::from_secs(120);
+
+#[test]
+fn every_unit_becomes_ready_and_the_model_answers() -> Result<()> {
+    let system = Namespace::boot()?;
+    let units = system.wait_until_ready(BOOT)?;
+    assert!(units.iter().any(|u| u.name == "runtime"), "{units:?}");
+    let socket = system.path("run/aios/runtime/grpc.sock");
+    let ask = ["ask", "--runtime-socket", &socket.to_string_lossy(), "--temperature", "0", "--max-tokens", "24"];
+    let answer = text_of(system.aios(&[&ask[..], &["What is the capital of France?"]].concat())?)?;
+    assert!(answer.contains("Paris"), "{answer}");
+    Ok(())
+}
+
+#[test]
+fn a_killed_service_comes_back() -> Result<()> {
+    let system = Namespace::boot()?;
+    for unit in system.wait_until_ready(BOOT)? {
+        let Some(pid) = unit.pid else { continue };
+        text_of(system.inside(&["/bin/kill", "-9", &pid.to_string()])?)?;
+        let again = system.wait_for(&format!("{} to come back", unit.name), BOOT, |ns| {
+            let now = ns.unit(&unit.name)?;
+            (now.state == UnitState::Ready && now.pid != Some(pid)).then_some(now)
+        })?;
+        assert_eq!(again.restarts, 1, "{again:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn services_run_as_their_own_users_without_capabilities() -> Result<()> {
+    let system = Namespace::boot()?;
+    let units = system.wait_until_ready(BOOT)?;
+    let runtime = units.iter().find(|u| u.name == "runtime").and_then(|u| u.pid).expect("the runtime has a process");
+    let status = text_of(system.inside(&["/bin/cat", &format!("/proc/{runtime}/status")])?)?;
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    assert_ne!(field("Uid:").split_whitespace().next(), Some("0"), "{status}");
+    assert_eq!(field("CapBnd:"), "0000000000000000", "{status}");
+    assert_eq!(field("NoNewPrivs:"), "1", "{status}");
+    Ok(())
+}
+
+#[test]
+fn the_root_file_system_is_read_only_and_etc_forgets() -> Result<()> {
+    let system = Namespace::boot()?;
+    system.wait_until_ready(BOOT)?;
+    assert!(!system.inside(&["/bin/touch", "/usr/bin/planted"])?.status.success());
+    text_of(system.inside(&["/bin/touch", "/etc/noted"])?)?;
+    drop(system);
+    let again = Namespace::boot()?;
+    again.wait_until_ready(BOOT)?;
+    assert!(!again.inside(&["/bin/ls", "/etc/noted"])?.status.success());
+    Ok(())
+}
+
+#[test]
+fn poweroff_stops_the_units_in_order_and_ends_the_system() -> Result<()> {
+    let mut system = Namespace::boot()?;
+    system.wait_until_ready(BOOT)?;
+    let started = Instant::now();
+    text_of(system.aios(&["poweroff"])?)?;
+    system.wait_for_end(Duration::from_secs(30))?;
+    let console = system.console();
+    assert!(console.contains("aios-init: poweroff"), "{console}");
+    assert!(console.contains("aios-init: power off now"), "{console}");
+    // Units that end when told to don't wait for their stop timeout.
+    assert!(started.elapsed() < Duration::from_secs(15), "took {:?}:\n{console}", started.elapsed());
+    Ok(())
+}
+
+#[test]
+fn what_a_unit_writes_on_its_way_out_is_in_its_log() -> Result<()> {
+    let system = Namespace::boot()?;
+    system.wait_until_ready(BOOT)?;
+    let before = text_of(system.aios(&["log", "runtime"])?)?;
+    text_of(system.aios(&["stop", "runtime"])?)?;
+    let after = text_of(system.aios(&["log", "runtime"])?)?;
+    assert!(after.starts_with(&before), "{after}");
+    assert!(after.len() > before.len(), "{after}");
+    Ok(())
+}
