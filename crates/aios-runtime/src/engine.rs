@@ -3,11 +3,21 @@
 //! Everything above this trait (tokens, templates, sampling, queues, protocols) is the same for every engine; everything
 //! below it is free to choose its own weights layout, threads and cache.
 
-mod candle;
-
-
+mod threads;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::gguf::{Gguf, GgufError};
+pub use threads::{ThreadsError, use_threads};
+
+/// Loads the weights of `gguf` for contexts of at most `context` tokens.
+pub fn load(gguf: &Gguf, context: usize) -> Result<Box<dyn Engine>, EngineError> {
+    let architecture = gguf.require("general.architecture", gguf.string("general.architecture")?)?;
+    let _ = context;
+    match architecture {
+        other => Err(gguf.error(format!("architecture {other:?} is not supported; supported is \"llama\"")).into()),
+    }
+}
 
 /// What a loaded model is, in the GGUF's own terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,13 +65,8 @@ pub trait Session: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The file can't be used as a model.
-    #[error("model {path}: {reason}")]
-    Model {
-        /// File that was read.
-        path: String,
-        /// What is wrong with it, and what would do.
-        reason: String,
-    },
+    #[error("model file {0}")]
+    Model(#[from] GgufError),
     /// More tokens than the context holds.
     #[error("the context holds {capacity} tokens, {needed} are needed")]
     ContextFull {

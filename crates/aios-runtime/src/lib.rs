@@ -4,3 +4,9 @@
 //! [`generate`] (tokens, sampling, stop sequences) → [`engine`] (arithmetic).
 
 pub mod engine;
+pub mod generate;
+pub mod gguf;
+pub mod model;
+pub mod sampling;
+pub mod template;
+pub mod tokenizer;

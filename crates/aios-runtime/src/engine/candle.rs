@@ -1,1 +1,0 @@
-//! Engine on candle.

@@ -1,0 +1,122 @@
+//! A model that is ready to answer: engine, tokenizer, chat template.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::engine::{self, Engine, EngineError};
+use crate::gguf::{Gguf, GgufError};
+use crate::template::{ChatMessage, ChatTemplate, TemplateError};
+use crate::tokenizer::{EncodeError, Tokenizer};
+
+/// How a model is loaded. The number of threads is the process's, see [`engine::use_threads`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Longest context in tokens; the model's trained length where that is shorter. Each session's cache is this long.
+    pub context: usize,
+}
+
+/// Why a model can't be loaded. The text names the file, what is wrong, and what would do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is unusable.
+    #[error("model file {0}")]
+    File(#[from] GgufError),
+    /// The engine refused the model.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The chat template does not compile.
+    #[error("model file {path}: {error}")]
+    Template {
+        /// File that was read.
+        path: String,
+        /// What is wrong.
+        error: TemplateError,
+    },
+    /// Vocabulary and weights are of different size.
+    #[error("model file {path}: its tokenizer has {tokenizer} tokens, its embedding {embedding}")]
+    Vocabulary {
+        /// File that was read.
+        path: String,
+        /// Tokens in the metadata.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        embedding: usize,
+    },
+}
+
+/// Why messages can't become tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The file brings no chat template.
+    #[error("model {0} has no chat template; use plain completion, or a model that was tuned for chat")]
+    NoTemplate(String),
+    /// The template failed.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// A model in memory. Shared by all requests.
+pub struct LoadedModel {
+    /// Name by which requests ask for it.
+    pub id: String,
+    /// Weights and arithmetic.
+    pub engine: Box<dyn Engine>,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// Messages to a prompt; `None` where the file brings no template.
+    pub template: Option<ChatTemplate>,
+    /// How long loading took.
+    pub load_time: Duration,
+    /// Size of the file.
+    pub size_bytes: u64,
+}
+
+impl LoadedModel {
+    /// Loads the GGUF file at `path`. Takes as long as reading the file; call it where blocking is allowed.
+    pub fn load(id: &str, path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let started = Instant::now();
+        let gguf = Gguf::open(path)?;
+        let engine = engine::load(&gguf, options.context)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let (vocabulary, embedding) = (tokenizer.vocabulary(), engine.info().vocabulary);
+        if vocabulary != embedding {
+            return Err(LoadError::Vocabulary { path: path.display().to_string(), tokenizer: vocabulary, embedding });
+        }
+        let template = chat_template(&gguf, &tokenizer)?;
+        let size_bytes = gguf.size();
+        Ok(Self { id: id.to_owned(), engine, tokenizer, template, load_time: started.elapsed(), size_bytes })
+    }
+
+    /// The tokens of a chat up to where the assistant's answer begins. Nothing in a message acts as a control token.
+    pub fn chat_tokens(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, PromptError> {
+        let template = self.template.as_ref().ok_or_else(|| PromptError::NoTemplate(self.id.clone()))?;
+        Ok(self.tokenizer.encode_prompt(&template.render(messages, true)?)?)
+    }
+
+    /// The tokens of plain text that is to be continued. Nothing in it acts as a control token.
+    pub fn text_tokens(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        Ok(self.tokenizer.encode(text)?)
+    }
+}
+
+impl std::fmt::Debug for LoadedModel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("LoadedModel").field("id", &self.id).field("info", self.engine.info()).finish()
+    }
+}
+
+fn chat_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, LoadError> {
+    let Some(source) = gguf.string("tokenizer.chat_template")? else { return Ok(None) };
+    let tokens = gguf.strings("tokenizer.ggml.tokens")?.unwrap_or(&[]);
+    let text = |key: &str| -> Result<&str, GgufError> {
+        Ok(gguf.count(key)?.and_then(|id| tokens.get(id)).map_or("", String::as_str))
+    };
+    let (bos, eos) = (text("tokenizer.ggml.bos_token_id")?, text("tokenizer.ggml.eos_token_id")?);
+    let control = tokenizer.control_texts().map(str::to_owned).collect();
+    ChatTemplate::new(source, control, bos, eos)
+        .map(Some)
+        .map_err(|error| LoadError::Template { path: gguf.path().display().to_string(), error })
+}

@@ -1,0 +1,199 @@
+//! Chat templates: messages to a prompt.
+//!
+//! A template writes control tokens such as `<|im_end|>` as plain text around the messages. So a message that contains
+//! the text `<|im_end|>` could end its own turn and speak in another role. To prevent that, every place in a message where
+//! a control token's text begins is marked with a guard, a character that occurs nowhere else in the prompt; the tokenizer
+//! recognises no control token behind a guard, and drops the guards. What the template itself wrote has none.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{Environment, Error, ErrorKind, context};
+
+/// Bound on the work of one rendering; a chat of a thousand messages needs about 50,000.
+const FUEL: u64 = 5_000_000;
+/// Bound on a prompt's text in bytes; far beyond any context.
+const MAX_PROMPT_BYTES: usize = 16 << 20;
+/// Noncharacters: valid in a string, meaningless in text.
+const GUARDS: std::ops::RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
+const NAME: &str = "chat";
+
+/// One message of a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// `system`, `user`, `assistant` or another role that the template knows: letters, digits, `_` and `-`.
+    pub role: String,
+    /// Any text.
+    pub content: String,
+}
+
+/// A rendered chat, to be turned into tokens by [`crate::tokenizer::Tokenizer::encode_prompt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    text: String,
+    guard: char,
+}
+
+impl Prompt {
+    /// The text, with guards.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The guard character.
+    pub fn guard(&self) -> char {
+        self.guard
+    }
+}
+
+/// Why no prompt could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The template is no valid Jinja.
+    #[error("the model's chat template is broken: {0}")]
+    Syntax(String),
+    /// The template refused the messages or failed on them.
+    #[error("the model's chat template does not accept these messages: {0}")]
+    Render(String),
+    /// A role with other characters than a role may have.
+    #[error("{0:?} is no role: a role has 1 to 32 letters, digits, \"_\" or \"-\"")]
+    Role(String),
+    /// The messages use up all guard characters.
+    #[error("the messages contain every one of the noncharacters U+FDD0 to U+FDEF; leave one out")]
+    NoGuard,
+}
+
+/// A model's chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    control: Vec<String>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// Compiles `source`. `control` are the texts of the model's control tokens; `bos` and `eos` go into the template's
+    /// `bos_token` and `eos_token`.
+    pub fn new(source: &str, control: Vec<String>, bos: &str, eos: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        // As the templates' authors tested them: transformers' `apply_chat_template`.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("invariant: the delimiters are Jinja's own"));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(|error| TemplateError::Syntax(describe(&error)))?;
+        let control = control.into_iter().filter(|text| !text.is_empty()).collect();
+        Ok(Self { environment, source: source.to_owned(), control, bos: bos.to_owned(), eos: eos.to_owned() })
+    }
+
+    /// Renders `messages`; with `add_generation_prompt`, up to where the assistant's answer begins.
+    pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<Prompt, TemplateError> {
+        let guard = self.free_guard(messages)?;
+        let messages = messages
+            .iter()
+            .map(|message| {
+                check_role(&message.role)?;
+                let content = self.guard_content(&message.content, guard);
+                Ok(context! { role => message.role.as_str(), content })
+            })
+            .collect::<Result<Vec<Value>, TemplateError>>()?;
+        let template = self.environment.get_template(NAME).map_err(|error| TemplateError::Syntax(describe(&error)))?;
+        let variables = context! {
+            messages,
+            add_generation_prompt,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+        };
+        let mut output = BoundedOutput::default();
+        template.render_captured_to(variables, &mut output).map_err(|error| TemplateError::Render(describe(&error)))?;
+        let text = String::from_utf8(output.bytes).map_err(|error| TemplateError::Render(error.to_string()))?;
+        Ok(Prompt { text, guard })
+    }
+
+    fn free_guard(&self, messages: &[ChatMessage]) -> Result<char, TemplateError> {
+        let used = |guard: char| {
+            self.source.contains(guard)
+                || self.control.iter().any(|text| text.contains(guard))
+                || messages.iter().any(|message| message.content.contains(guard))
+        };
+        GUARDS.into_iter().find(|&guard| !used(guard)).ok_or(TemplateError::NoGuard)
+    }
+
+    /// Puts a guard wherever a control token begins in `content`, or begins there and could end in what the template
+    /// writes behind it, or could have begun in what the template writes before it.
+    fn guard_content(&self, content: &str, guard: char) -> String {
+        let mut guarded = String::with_capacity(content.len());
+        for (at, character) in content.char_indices() {
+            let rest = &content[at..];
+            let begins = |token: &String| rest.starts_with(token.as_str()) || token.starts_with(rest);
+            if self.control.iter().any(begins)
+                || (at == 0 && self.control.iter().any(|token| continues(token, content)))
+            {
+                guarded.push(guard);
+            }
+            guarded.push(character);
+        }
+        guarded
+    }
+}
+
+/// Whether `content` begins with the end of `token`, or lies within it.
+fn continues(token: &str, content: &str) -> bool {
+    token.char_indices().skip(1).any(|(at, _)| content.starts_with(&token[at..]) || token[at..].starts_with(content))
+}
+
+fn check_role(role: &str) -> Result<(), TemplateError> {
+    let valid = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
+    if (1..=32).contains(&role.len()) && role.chars().all(valid) {
+        Ok(())
+    } else {
+        Err(TemplateError::Role(role.to_owned()))
+    }
+}
+
+fn raise_exception(message: String) -> Result<String, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// The time in UTC, by `strftime`'s format.
+fn strftime_now(format: &str) -> Result<String, Error> {
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    jiff::fmt::strtime::format(format, &now).map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+}
+
+fn describe(error: &Error) -> String {
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.line() {
+        Some(line) => format!("{what} (line {line})"),
+        None => what,
+    }
+}
+
+/// Output that refuses to grow without end: fuel bounds the number of steps, not what a step writes.
+#[derive(Default)]
+struct BoundedOutput {
+    bytes: Vec<u8>,
+}
+
+impl std::io::Write for BoundedOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MAX_PROMPT_BYTES {
+            return Err(std::io::Error::other(format!("the prompt is longer than {MAX_PROMPT_BYTES} bytes")));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
