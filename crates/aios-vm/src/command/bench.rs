@@ -1,0 +1,147 @@
+//! `bench-boot`: from QEMU's start to the kernel, PID 1, all units Ready, and the model's first token.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use aios_vm::{Accelerator, Vm, VmBuilder, console};
+use anyhow::Context as _;
+use serde::Serialize;
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Boots of each kind; the median counts.
+    #[arg(short, default_value_t = 5)]
+    n: usize,
+}
+
+/// A line of `output/bench/boot.json`. Boots have no peer that would boot the same thing.
+#[derive(Serialize)]
+struct Figure {
+    case: String,
+    unit: &'static str,
+    ours: f64,
+    peer: Option<f64>,
+    peer_name: Option<String>,
+    ratio: Option<f64>,
+}
+
+/// One boot's times since QEMU's start.
+#[derive(Clone, Copy)]
+struct Times([Duration; 4]);
+
+const EVENTS: [&str; 4] = ["kernel", "PID 1", "all units Ready", "first token"];
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What GRUB passes for slot a, on the serial console alone.
+const COMMAND_LINE: &str = "aios.root=PARTLABEL=root-a aios.slot=a console=ttyS0,115200 quiet";
+
+pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
+    anyhow::ensure!(options.n > 0, "-n 0 measures nothing");
+    let images = super::images(output);
+    let kernel = images.direct_kernel()?.kernel;
+    let kernel = kernel.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let choice = super::accelerator(output)?;
+    println!("QEMU with {}: {}", choice.accelerator, choice.reason);
+    let run_dir = super::run_dir(output)?.path().join("bench");
+    let machine = || Vm::builder(&images, &run_dir).accelerator(choice.accelerator);
+    let kinds: [(String, VmBuilder); 2] = [
+        (format!("direct boot ({kernel}, {})", choice.accelerator), machine().direct_kernel(COMMAND_LINE)),
+        (format!("UEFI boot (qcow2, {})", choice.accelerator), machine()),
+    ];
+    let mut figures = Vec::new();
+    for (name, builder) in kinds {
+        let mut boots = Vec::new();
+        for number in 1..=options.n {
+            let times = boot(builder.clone(), choice.accelerator).with_context(|| format!("{name}, boot {number}"))?;
+            println!("{name} {number}/{}: {}", options.n, times.line());
+            boots.push(times);
+        }
+        let median = median(&boots);
+        println!("{name} median: {}", median.line());
+        figures.extend(median.figures(&name));
+    }
+    let bench = output.join("bench");
+    fs::create_dir_all(&bench)?;
+    let path = bench.join("boot.json");
+    fs::write(&path, serde_json::to_string_pretty(&figures)? + "\n")?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+/// Boots once and asks for one token as soon as all units are Ready.
+fn boot(builder: VmBuilder, accelerator: Accelerator) -> anyhow::Result<Times> {
+    let patience = PATIENCE * accelerator.patience();
+    let mut vm = builder.start()?;
+    let started = vm.started();
+    let stage_1 = vm.wait_console(console::STAGE_1, patience)?;
+    let seen = started.elapsed();
+    // Init stamps its lines with the kernel's clock, so the kernel's start is known without making it print.
+    let age = console::stamp(&stage_1).with_context(|| format!("no time stamp on `{stage_1}`"))?;
+    let kernel = seen.saturating_sub(age);
+    vm.wait_console(console::PID_1, patience)?;
+    let pid_1 = started.elapsed();
+    vm.wait_console(console::ALL_READY, patience)?;
+    let ready = started.elapsed();
+    let mut first = None;
+    vm.api().chat_stream("Hello", 1, |_| {
+        first.get_or_insert_with(Instant::now);
+    })?;
+    let first = first.context("the model answered without a token")?.duration_since(started);
+    Ok(Times([kernel, pid_1, ready, first]))
+}
+
+impl Times {
+    fn line(&self) -> String {
+        let parts = EVENTS.iter().zip(self.0).map(|(event, time)| format!("{event} {:.2} s", time.as_secs_f64()));
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
+    fn figures(&self, name: &str) -> impl Iterator<Item = Figure> {
+        EVENTS.iter().zip(self.0).map(move |(event, time)| Figure {
+            case: format!("{name}: QEMU start to {event}"),
+            unit: "s",
+            ours: (time.as_secs_f64() * 1000.0).round() / 1000.0,
+            peer: None,
+            peer_name: None,
+            ratio: None,
+        })
+    }
+}
+
+/// The median of each event by itself.
+fn median(boots: &[Times]) -> Times {
+    Times(std::array::from_fn(|event| {
+        let mut times: Vec<Duration> = boots.iter().map(|boot| boot.0[event]).collect();
+        times.sort();
+        let middle = times.len() / 2;
+        if times.len() % 2 == 1 { times[middle] } else { (times[middle - 1] + times[middle]) / 2 }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(seconds: u64) -> Times {
+        Times([seconds, seconds + 1, seconds + 2, seconds + 3].map(Duration::from_secs))
+    }
+
+    #[test]
+    fn the_median_is_each_events_middle() {
+        assert_eq!(median(&[times(9), times(1), times(5)]).0[0], Duration::from_secs(5));
+        assert_eq!(median(&[times(2), times(1)]).0[0], Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn a_figure_without_a_peer_says_null() {
+        let figures: Vec<Figure> = times(2).figures("direct boot").collect();
+        let first = serde_json::to_value(&figures[0]).unwrap();
+        let expected = serde_json::json!({
+            "case": "direct boot: QEMU start to kernel", "unit": "s", "ours": 2.0,
+            "peer": null, "peer_name": null, "ratio": null,
+        });
+        assert_eq!(first, expected);
+    }
+}

@@ -1,0 +1,69 @@
+//! `run` and `boot`: the console in this terminal.
+
+use std::path::Path;
+
+use aios_vm::{Environment, Firmware, ImageKind, conf_volume::EmergencyShell};
+use clap::ValueEnum;
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Which output to boot.
+    #[arg(long, value_enum, default_value = "qcow2")]
+    image: Image,
+    /// What starts the boot loader.
+    #[arg(long, value_enum, default_value = "uefi")]
+    firmware: FirmwareOption,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Image {
+    Iso,
+    Img,
+    Qcow2,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FirmwareOption {
+    Uefi,
+    Bios,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { image: Image::Qcow2, firmware: FirmwareOption::Uefi }
+    }
+}
+
+/// Boots and stays until the machine ends or is left.
+pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
+    let image = match options.image {
+        Image::Iso => ImageKind::Iso,
+        Image::Img => ImageKind::Img,
+        Image::Qcow2 => ImageKind::Qcow2,
+    };
+    let firmware = match options.firmware {
+        FirmwareOption::Uefi => Firmware::Uefi,
+        FirmwareOption::Bios => Firmware::Bios,
+    };
+    let mut builder = super::developer_vm(output)?
+        .image(image)
+        .firmware(firmware)
+        .emergency_shell(EmergencyShell::Allowed)
+        .console_in_terminal();
+    let run_dir = super::run_dir(output)?;
+    // The guest's text follows at once, so the addresses are said before it starts.
+    tell(&builder.planned_environment()?, &run_dir.env());
+    let vm = builder.start()?;
+    super::tell_of_set_aside_disk(&vm);
+    let status = vm.wait_for_leave()?;
+    println!();
+    anyhow::ensure!(status.success(), "qemu ended with {status}");
+    Ok(())
+}
+
+fn tell(environment: &Environment, env_file: &Path) {
+    println!("leave:   ctrl-a x        (ctrl-a c: QEMU's monitor; `make down` in another terminal: power off)");
+    println!("API:     {}/v1    token: . {}", environment.api, env_file.display());
+    println!("console: {}", environment.console);
+    println!();
+}

@@ -1,0 +1,118 @@
+//! QEMU's machine protocol: lines of JSON on a Unix socket.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::QmpError;
+
+/// An open control connection. QEMU serves one at a time, so connections are short.
+pub struct Qmp {
+    path: PathBuf,
+    reader: BufReader<UnixStream>,
+}
+
+/// QEMU answers at once; this covers a host that is busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+impl Qmp {
+    /// Connects, waiting for a QEMU that is still opening its socket.
+    pub fn connect(path: &Path) -> Result<Self, QmpError> {
+        let started = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => break stream,
+                Err(source) if started.elapsed() >= PATIENCE => return Err(io_error(path)(source)),
+                Err(_) => std::thread::sleep(POLL),
+            }
+        };
+        stream.set_read_timeout(Some(PATIENCE)).map_err(io_error(path))?;
+        let mut qmp = Qmp { path: path.into(), reader: BufReader::new(stream) };
+        let greeting = qmp.read()?;
+        if greeting.get("QMP").is_none() {
+            return Err(QmpError::Malformed { path: path.into(), line: greeting.to_string() });
+        }
+        qmp.execute("qmp_capabilities")?;
+        Ok(qmp)
+    }
+
+    /// Performs a command without arguments and returns its result.
+    pub fn execute(&mut self, command: &str) -> Result<Value, QmpError> {
+        self.execute_with(command, json!({}))
+    }
+
+    pub fn execute_with(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        let request = json!({ "execute": command, "arguments": arguments });
+        self.reader.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(io_error(&self.path))?;
+        loop {
+            let mut answer = self.read()?;
+            if let Some(result) = answer.get_mut("return") {
+                return Ok(result.take());
+            }
+            if let Some(error) = answer.get("error") {
+                let reason = error["desc"].as_str().unwrap_or("no reason given").to_owned();
+                return Err(QmpError::Refused { command: command.into(), reason });
+            }
+            // Anything else is an event, which nobody here waits for.
+        }
+    }
+
+    fn read(&mut self) -> Result<Value, QmpError> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line).map_err(io_error(&self.path))?;
+        if read == 0 {
+            return Err(io_error(&self.path)(io::ErrorKind::UnexpectedEof.into()));
+        }
+        serde_json::from_str(&line).map_err(|_| QmpError::Malformed { path: self.path.clone(), line })
+    }
+}
+
+/// Presses the machine's power button.
+pub fn power_down(path: &Path) -> Result<(), QmpError> {
+    Qmp::connect(path)?.execute("system_powerdown").map(drop)
+}
+
+/// Ends QEMU without the guest's knowledge.
+pub fn quit(path: &Path) -> Result<(), QmpError> {
+    Qmp::connect(path)?.execute("quit").map(drop)
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> QmpError {
+    let path = path.to_owned();
+    move |source| QmpError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::process::{Guarded, QEMU};
+
+    fn stopped_qemu(socket: &Path) -> Guarded {
+        let mut command = Command::new(QEMU);
+        command.args(["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16M", "-S", "-qmp"]);
+        command.arg(format!("unix:{},server=on,wait=off", socket.display()));
+        Guarded::spawn(command.stdin(Stdio::null())).unwrap()
+    }
+
+    #[test]
+    fn a_real_qemu_answers_refuses_and_quits() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("qmp.sock");
+        let mut qemu = stopped_qemu(&socket);
+        let mut qmp = Qmp::connect(&socket).unwrap();
+        assert_eq!(qmp.execute("query-status").unwrap()["status"], "prelaunch");
+        let error = qmp.execute("make-coffee").unwrap_err().to_string();
+        assert!(error.contains("refused make-coffee"), "{error}");
+        drop(qmp);
+        quit(&socket).unwrap();
+        assert!(qemu.wait(Duration::from_secs(20)).unwrap().success());
+    }
+}
