@@ -10,7 +10,7 @@ aarch64) loader=ld-linux-aarch64.so.1 libraries=usr/lib/aarch64-linux-gnu ;;
 *) echo "error: no host tools are pinned for a $(uname -m) machine" >&2; exit 1 ;;
 esac
 
-rm -rf "$root" "$HOST_DIR/bin"
+rm -rf "${HOST_DIR:?}/bin" "$root"
 mkdir -p "$root/usr/lib" "$root/usr/lib64" "$root/usr/bin" "$root/usr/sbin" "$HOST_DIR/bin"
 ln -s usr/lib usr/lib64 usr/bin usr/sbin "$root/"
 awk '$1 == "host" { print $3 }' "$manifest" | while read -r deb; do

@@ -1,0 +1,20 @@
+#!/bin/bash
+# Compiles the programs of the image: static, and the same bytes wherever the tree and cargo's home lie.
+# Leaves them in $1, and cargo decides what there is to do.
+set -euo pipefail
+top=$(cd "$(dirname "$0")/.." && pwd)
+destination=$1
+target=${RUST_TARGET:-x86_64-unknown-linux-musl}
+target_dir=${CARGO_TARGET_DIR:-$top/target}
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+separator=$'\x1f'
+
+export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$target_dir=/build${separator}--remap-path-prefix=$top=/aios${separator}--remap-path-prefix=$cargo_home=/cargo"
+unset RUSTFLAGS
+cd "$top"
+cargo build --release --locked --target "$target" --target-dir "$target_dir" -p aios -p aios-init -p aios-runtime
+mkdir -p "$destination"
+for program in aios aios-init aios-runtime; do
+	cmp -s "$target_dir/$target/release/$program" "$destination/$program" ||
+		install -m 755 "$target_dir/$target/release/$program" "$destination/$program"
+done

@@ -1,0 +1,78 @@
+#!/bin/bash
+# Fills TARGET_DIR: programs of the packages, kernel modules, the product's programs ($2) and the overlay, then runs the
+# board's post-build hook on it. $1 is the package manifest.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+manifest=$1 programs=$2
+packages=$BUILD_DIR/target-packages
+kernel=$BUILD_DIR/kernel
+
+lines() { grep -vE '^(#|$)' "$1"; }
+
+unpack() {
+	rm -rf "$packages" "$kernel"
+	mkdir -p "$packages/usr/lib" "$packages/usr/lib64" "$kernel"
+	ln -s usr/lib usr/lib64 "$packages/"
+	awk '$1 == "target" { print $3 }' "$manifest" | while read -r deb; do
+		dpkg-deb -x "$DL_DIR/debs/$deb" "$packages"
+	done
+	dpkg-deb -x "$DL_DIR/debs/$(awk '$1 == "kernel" { print $3 }' "$manifest")" "$kernel"
+	cp "$kernel"/boot/vmlinuz-* "$BINARIES_DIR/$KERNEL_IMAGE"
+}
+
+# The merged-usr tree; empty folders are mount points.
+make_layout() {
+	rm -rf "$TARGET_DIR"
+	mkdir -p "$TARGET_DIR"/{dev,proc,sys,run,tmp,root,mnt,boot,etc,usr/{bin,sbin,lib,lib64,share},var/{lib/aios,log}}
+	ln -s usr/bin usr/sbin usr/lib usr/lib64 "$TARGET_DIR/"
+	ln -s /run "$TARGET_DIR/var/run"
+	ln -s /tmp "$TARGET_DIR/var/tmp"
+}
+
+# Copies a file of the packages, through links: the name stays, what it points at comes too.
+copy_file() {
+	local path=$1 link
+	mkdir -p "$TARGET_DIR$(dirname "$path")"
+	cp -a "$packages$path" "$TARGET_DIR$path"
+	if [ -L "$packages$path" ]; then
+		link=$(readlink "$packages$path")
+		copy_file "$(dirname "$path")/$link"
+	fi
+}
+
+# The shared libraries that the copied program $1 links, as the packages' own loader finds them.
+libraries_of() {
+	local loader libraries
+	loader=$(echo "$packages"/usr/lib64/ld-linux-*.so.*)
+	libraries=$(echo "$packages"/usr/lib/*-linux-gnu)
+	"$loader" --verify "$packages$1" || return 0
+	"$loader" --library-path "$libraries" --list "$packages$1" 2>/dev/null |
+		sed -n "s|.*\($packages/[^ ]*\) .*|\1|p" | sed "s|^$packages||; s|^/lib|/usr/lib|"
+}
+
+copy_programs() {
+	local path library directory applets applet
+	while read -r path; do
+		copy_file "$path"
+		libraries_of "$path" | while read -r library; do copy_file "$library"; done
+	done < <(lines "$here/target.files")
+	ln -s mke2fs "$TARGET_DIR/usr/sbin/mkfs.ext4"
+	while IFS=: read -r directory applets; do
+		for applet in $applets; do ln -s /usr/bin/busybox "$TARGET_DIR$directory/$applet"; done
+	done < <(lines "$here/target.applets")
+}
+
+install_product() {
+	install -m 755 "$programs/aios" "$programs/aios-runtime" "$TARGET_DIR/usr/bin/"
+	install -m 755 "$programs/aios-init" "$TARGET_DIR/usr/sbin/"
+	ln -s aios-init "$TARGET_DIR/usr/sbin/init"
+}
+
+unpack
+make_layout
+copy_programs
+"$here/modules.sh" "$kernel" "$top/board/$BOARD/modules.exclude"
+install_product
+for overlay in $OVERLAYS; do cp -a "$overlay/." "$TARGET_DIR/"; done
+for hook in $POST_BUILD; do "$hook" "$TARGET_DIR"; done
