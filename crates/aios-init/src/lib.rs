@@ -9,6 +9,7 @@
 //! - [`shutdown`]: `finish(Kind, Mode) -> !`, what is left once every unit is stopped: kill, sync, unmount, `reboot(2)`.
 //!
 //! *Keeping units running*:
+//! - [`layout`]: the paths it all happens under.
 //! - [`unit`]: unit files to checked [`unit::Unit`] values.
 //! - [`graph`]: order, cycles and unknown dependencies.
 //! - [`supervisor`]: the pure state machine, `step(event, now) -> actions`.
@@ -18,10 +19,12 @@
 //! - [`run`]: the loop that turns what the kernel reports into events and performs the actions.
 
 pub mod boot;
+pub mod cmdline;
 pub mod console;
 pub mod control;
 pub mod failure;
 pub mod graph;
+pub mod layout;
 pub mod logs;
 pub mod modules;
 pub mod process;

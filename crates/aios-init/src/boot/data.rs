@@ -1,0 +1,147 @@
+//! `/var/lib/aios`: the data partition where there is one, memory where there is not.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use aios_core::paths;
+use rustix::mount::MountFlags;
+
+use super::mounts::{is_mount_point, mount_fs};
+use super::{SYS, Stages, media};
+use crate::cmdline::Cmdline;
+use crate::console::say;
+use crate::modules::{Loaded, ModuleTree, RunningKernel};
+use crate::storage::block::show_partition;
+use crate::storage::data::Machine;
+use crate::storage::ext4::{self, Check, ToolError};
+use crate::storage::{BlockDevice, DataError, FileDisk, Outcome, prepare};
+
+/// Below this a full data partition is said at boot.
+const LITTLE_SPACE: u64 = 4 << 20;
+
+/// Where `/var/lib/aios` is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// On the data partition: it outlives the boot.
+    Partition,
+    /// In memory: it ends with the boot.
+    Memory,
+    /// What the container provides.
+    Container,
+}
+
+/// Mounts the data partition, or memory in its place.
+pub fn bring_up(stages: &mut Stages, cmdline: &Cmdline) -> Storage {
+    if cmdline.is_live() {
+        say("live medium: /var/lib/aios is in memory, nothing is kept");
+        return in_memory(stages);
+    }
+    match stages.run("data", || mount_partition(cmdline)) {
+        Some(()) => {
+            warn_if_full();
+            Storage::Partition
+        }
+        None => {
+            say("/var/lib/aios is in memory: the system runs, and nothing it stores is kept");
+            in_memory(stages)
+        }
+    }
+}
+
+/// Uses what the container has at `/var/lib/aios`, or memory if nothing there can be written.
+pub fn bring_up_in_container(stages: &mut Stages) -> Storage {
+    match rustix::fs::access(paths::DATA, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Storage::Container,
+        Err(_) => in_memory(stages),
+    }
+}
+
+fn in_memory(stages: &mut Stages) -> Storage {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    stages.run("data", || mount_fs("tmpfs", Path::new(paths::DATA), "tmpfs", flags, "mode=0755"));
+    Storage::Memory
+}
+
+fn mount_partition(cmdline: &Cmdline) -> Result<(), DataError> {
+    let at = Path::new(paths::DATA);
+    if is_mount_point(at)? {
+        return Ok(());
+    }
+    let root =
+        media::root_device(cmdline).ok_or_else(|| io::Error::other("the disk of the root file system is not known"))?;
+    let name = root.disk_name();
+    // Quota accounting in the kernel is a module that nothing asks for by an alias.
+    load_modules(&["ext4", "quota_v2"]);
+    let mut disk = FileDisk::open(&Path::new("/dev").join(name))?;
+    let mut machine = ThisMachine { disk: name, shown: None };
+    let prepared = prepare(&mut disk, &mut machine)?;
+    let node = machine.shown.map(|device| device.path()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    mount_ext4(&node, at)?;
+    if prepared.grow {
+        // Not fatal: all that was stored is there, and the next boot tries again.
+        if let Err(error) = ext4::grow(&node) {
+            say(format_args!("stage data: the file system could not be grown to its partition: {error}"));
+        }
+    }
+    match prepared.outcome {
+        Outcome::Found => {}
+        Outcome::Grown => say(format_args!("data partition {} grown to {} MiB", node.display(), prepared.size >> 20)),
+        Outcome::Created => say(format_args!("data partition {} created, {} MiB", node.display(), prepared.size >> 20)),
+    }
+    Ok(())
+}
+
+fn mount_ext4(node: &Path, at: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
+    // A kernel without project quotas refuses the option; limits are then not enforced, and the data is there.
+    mount_fs(node, at, "ext4", flags, "prjquota").or_else(|_| mount_fs(node, at, "ext4", flags, ""))
+}
+
+fn load_modules(names: &[&str]) {
+    let Ok(mut tree) = ModuleTree::of_running_kernel() else { return };
+    let mut outcome = Loaded::default();
+    names.iter().for_each(|name| tree.load(name, &mut RunningKernel, &mut outcome));
+}
+
+/// A full partition breaks services in confusing ways later; this says it at once.
+fn warn_if_full() {
+    let Ok(space) = rustix::fs::statvfs(paths::DATA) else { return };
+    if space.f_bavail.saturating_mul(space.f_frsize) < LITTLE_SPACE {
+        say(format_args!(
+            "data partition is full: services may fail to store anything; delete files under {}",
+            paths::DATA
+        ));
+    }
+    let probe = Path::new(paths::DATA).join(".writable");
+    if let Err(error) = fs::write(&probe, b"1").and_then(|()| fs::remove_file(&probe)) {
+        say(format_args!("{} can't be written: {error}", paths::DATA));
+    }
+}
+
+struct ThisMachine<'a> {
+    disk: &'a str,
+    shown: Option<BlockDevice>,
+}
+
+impl ThisMachine<'_> {
+    fn node(&self) -> std::path::PathBuf {
+        self.shown.as_ref().map(BlockDevice::path).unwrap_or_default()
+    }
+}
+
+impl Machine for ThisMachine<'_> {
+    fn show(&mut self, number: u32, start: u64, length: u64) -> io::Result<()> {
+        self.shown = Some(show_partition(Path::new(SYS), self.disk, number, start, length)?);
+        Ok(())
+    }
+
+    fn format(&mut self, _number: u32) -> Result<(), ToolError> {
+        say(format_args!("first boot: making the data file system on {}", self.node().display()));
+        ext4::make(&self.node())
+    }
+
+    fn check(&mut self, _number: u32) -> Result<Check, ToolError> {
+        ext4::check(&self.node())
+    }
+}
