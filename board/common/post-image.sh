@@ -73,9 +73,11 @@ live_efi() {
 live_image() {
 	local tree=$BUILD_DIR/iso
 	rm -rf "$tree"
-	mkdir -p "$tree/boot/grub" "$tree/aios"
+	mkdir -p "$tree/boot/grub" "$tree/EFI/BOOT" "$tree/aios"
 	cp "$BINARIES_DIR/$KERNEL_IMAGE" "$BINARIES_DIR/initramfs.img" "$tree/boot/"
 	cp "$board_dir/grub-iso.cfg" "$tree/boot/grub/grub.cfg"
+	# UEFI starts the same GRUB from a CD, where it looks on the CD, and from a stick, where it looks on the EFI partition.
+	cp "$board_dir/grub-iso.cfg" "$tree/EFI/BOOT/grub.cfg"
 	cp "$BINARIES_DIR/grub-eltorito.img" "$tree/boot/grub/eltorito.img"
 	ln "$BINARIES_DIR/rootfs.erofs" "$BINARIES_DIR/models.erofs" "$tree/aios/"
 	live_efi "$BUILD_DIR/efi-iso.img"

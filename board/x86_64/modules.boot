@@ -19,7 +19,8 @@ sdhci_acpi
 sd_mod
 sr_mod
 
-# File systems: root, live medium, first-boot configuration, data.
+# Checksums for what follows, then file systems: root, live medium, first-boot configuration, data.
+crc32c_generic
 erofs
 isofs
 overlay
@@ -27,6 +28,5 @@ vfat
 nls_ascii
 nls_cp437
 nls_iso8859_1
-crc32c_generic
 ext4
 loop
