@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::process::connect_socket;
+
 /// What init says once, when every unit is Ready.
 pub const ALL_READY: &str = "aios-init: all units Ready";
 /// The first line from the initial RAM file system.
@@ -120,7 +122,7 @@ pub struct ConsoleInput {
 
 impl ConsoleInput {
     pub fn connect(socket: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
+        let stream = connect_socket(socket)?;
         let mut drain = stream.try_clone()?;
         std::thread::spawn(move || io::copy(&mut drain, &mut io::sink()));
         Ok(ConsoleInput { stream })

@@ -10,7 +10,8 @@ use crate::{
     ports::{Forwards, GUEST_API, GUEST_CONSOLE},
 };
 
-/// Everything QEMU is told.
+/// Everything QEMU is told. Paths are absolute but for sockets: QEMU runs in the run directory, because a socket's address
+/// has room for 107 bytes only.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub accelerator: Accelerator,
@@ -195,9 +196,9 @@ mod tests {
             },
             conf_volume: "/run/conf.img".into(),
             forwards: Forwards { api: 18080, console: 19090 },
-            console: ConsoleWiring::Socket("/run/console.sock".into()),
+            console: ConsoleWiring::Socket("console.sock".into()),
             console_log: "/run/console.log".into(),
-            qmp_socket: "/run/qmp.sock".into(),
+            qmp_socket: "qmp.sock".into(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::QmpError;
+use crate::{QmpError, process::connect_socket};
 
 /// An open control connection. QEMU serves one at a time, so connections are short.
 pub struct Qmp {
@@ -26,7 +26,7 @@ impl Qmp {
     pub fn connect(path: &Path) -> Result<Self, QmpError> {
         let started = Instant::now();
         let stream = loop {
-            match UnixStream::connect(path) {
+            match connect_socket(path) {
                 Ok(stream) => break stream,
                 Err(source) if started.elapsed() >= PATIENCE => return Err(io_error(path)(source)),
                 Err(_) => std::thread::sleep(POLL),

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{StartError, env_file::write_private, process, qmp};
+use crate::{StartError, env_file::write_private, machine::escape, process, qmp};
+
+/// Names of the sockets in the directory, in which QEMU runs.
+pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
+pub(crate) const QMP_SOCKET: &str = "qmp.sock";
 
 /// One machine's directory. Its paths are absolute.
 #[derive(Clone, Debug)]
@@ -60,11 +64,11 @@ impl RunDir {
     }
 
     pub fn console_socket(&self) -> PathBuf {
-        self.path.join("console.sock")
+        self.path.join(CONSOLE_SOCKET)
     }
 
     pub fn qmp_socket(&self) -> PathBuf {
-        self.path.join("qmp.sock")
+        self.path.join(QMP_SOCKET)
     }
 
     pub fn qemu_log(&self) -> PathBuf {
@@ -120,7 +124,7 @@ impl RunDir {
     /// The machine that runs here, if the process of the pid file is really ours.
     pub fn running(&self) -> Option<Running> {
         let pid = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
-        process::runs_with(pid, &self.qmp_socket()).then_some(Running { pid })
+        process::runs_with(pid, &escape(&self.conf_volume())).then_some(Running { pid })
     }
 
     /// Notes the machine that now runs here.
@@ -219,8 +223,10 @@ mod tests {
     fn a_guest_that_ignores_its_power_button_is_ended_through_qemu() {
         let (_dir, run_dir) = run_dir();
         let mut command = Command::new(QEMU);
-        command.args(["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16M", "-S", "-qmp"]);
-        command.arg(format!("unix:{},server=on,wait=off", run_dir.qmp_socket().display()));
+        fs::write(run_dir.conf_volume(), [0; 512]).unwrap();
+        let conf_volume = format!("format=raw,readonly=on,if=none,file={}", run_dir.conf_volume().display());
+        command.args(["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16M", "-S", "-drive", &conf_volume]);
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", run_dir.qmp_socket().display())]);
         let qemu = Guarded::spawn(command.stdin(Stdio::null())).unwrap();
         run_dir.note_running(qemu.id()).unwrap();
         let running = run_dir.running().unwrap();

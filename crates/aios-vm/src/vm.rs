@@ -20,10 +20,11 @@ use crate::{
     ports::Forwards,
     process::{Guarded, QEMU},
     qmp::{self, Qmp},
+    run_dir::{CONSOLE_SOCKET, QMP_SOCKET},
 };
 
 /// Lines of the console that an error ends with.
-const TAIL: usize = 40;
+const TAIL: usize = 60;
 
 /// Whether the machine may outlive the process that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +221,7 @@ impl VmBuilder {
         File::create(&console_log).map_err(StartError::io(format!("create {}", console_log.display())))?;
         let console = match self.terminal {
             true => ConsoleWiring::Terminal,
-            false => ConsoleWiring::Socket(run_dir.console_socket()),
+            false => ConsoleWiring::Socket(CONSOLE_SOCKET.into()),
         };
         let machine = Machine {
             accelerator,
@@ -231,7 +232,7 @@ impl VmBuilder {
             forwards: self.forwards.map_or_else(Forwards::any, Ok)?,
             console,
             console_log,
-            qmp_socket: run_dir.qmp_socket(),
+            qmp_socket: QMP_SOCKET.into(),
         };
         Ok((machine, set_aside, token))
     }
@@ -254,7 +255,8 @@ impl VmBuilder {
 
     fn medium(&self, run_dir: &RunDir) -> Result<(Medium, Option<PathBuf>), StartError> {
         if let DiskChoice::Given { path, format } = &self.disk {
-            return Ok((Medium::Disk { path: path.clone(), format: *format, durability: Durability::Kept }, None));
+            let path = path.canonicalize().map_err(StartError::io(format!("open {}", path.display())))?;
+            return Ok((Medium::Disk { path, format: *format, durability: Durability::Kept }, None));
         }
         let image = self.images.path(self.image)?;
         let backing = match self.image {
@@ -277,7 +279,7 @@ impl VmBuilder {
 
     fn spawn(&self, machine: &Machine, run_dir: &RunDir) -> Result<Guarded, StartError> {
         let mut command = Command::new(QEMU);
-        command.args(machine.arguments());
+        command.args(machine.arguments()).current_dir(run_dir.path());
         if !self.terminal {
             let log = run_dir.qemu_log();
             let stderr = File::create(&log).map_err(StartError::io(format!("create {}", log.display())))?;

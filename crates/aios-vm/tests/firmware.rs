@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn empty_machine(dir: &Path) -> VmBuilder {
     let disk = dir.join("empty.img");
-    File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    File::create(&disk).and_then(|file| file.set_len(1 << 20)).expect("the scratch directory takes a file");
     let images = Images::new(dir.join("images"));
     Vm::builder(&images, dir.join("run")).accelerator(Accelerator::Tcg).memory_mib(256).disk(disk, DiskFormat::Raw)
 }
@@ -35,6 +35,18 @@ fn ovmf_reaches_its_shell_and_obeys_the_console() {
     let mut vm = empty_machine(dir.path()).firmware(Firmware::Uefi).start().unwrap();
     vm.wait_console("any other key to continue", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     // Any key skips the shell's countdown; `reset -s` powers the machine off.
+    vm.send_console("\r").unwrap();
+    vm.send_console("reset -s\r").unwrap();
+    assert!(vm.wait_end(PATIENCE).unwrap().success());
+}
+
+#[test]
+fn a_directory_whose_path_is_too_long_for_a_socket_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a".repeat(100)).join("b,c");
+    std::fs::create_dir_all(&deep).unwrap();
+    let mut vm = empty_machine(&deep).firmware(Firmware::Uefi).start().unwrap();
+    vm.wait_console("any other key to continue", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     vm.send_console("\r").unwrap();
     vm.send_console("reset -s\r").unwrap();
     assert!(vm.wait_end(PATIENCE).unwrap().success());
