@@ -1,0 +1,165 @@
+//! The built images in QEMU: a scratch directory, and how many machines run at once.
+//!
+//! The images come from `output/images`, or from the directory that `AIOS_IMAGES` names. Where there are none the tests
+//! fail and say so: a test that is skipped proves nothing.
+
+use std::{
+    fs::{self, File},
+    ops::{Deref, DerefMut},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aios_vm::{ImageKind, Images, Vm, VmBuilder, accel, console};
+use tempfile::TempDir;
+
+/// From QEMU's start to all units Ready takes seconds under hardware virtualisation, and up to a minute in TCG on two
+/// processors that two machines share; a busy host gets several times that.
+const READY: Duration = Duration::from_secs(120);
+/// Every unit gets its stop timeout, one after the other at worst.
+const POWER_OFF: Duration = Duration::from_secs(60);
+
+/// A running machine and its claim to a share of the host.
+pub struct TestVm {
+    vm: Vm,
+    _slot: Slot,
+}
+
+/// A scratch directory for machines, removed at the end.
+pub struct Scratch {
+    dir: TempDir,
+}
+
+/// One of the places for machines that may run at once, in all test processes together.
+struct Slot {
+    _lock: File,
+}
+
+/// The built images.
+pub fn images() -> Images {
+    let dir = match std::env::var_os("AIOS_IMAGES") {
+        Some(dir) => PathBuf::from(dir),
+        None => output().join("images"),
+    };
+    let images = Images::new(dir);
+    if let Err(error) = images.path(ImageKind::Qcow2) {
+        panic!("these tests boot the built images: {error}");
+    }
+    images
+}
+
+/// How long this host may take until a machine is Ready.
+pub fn ready_patience() -> Duration {
+    READY * accelerator().patience()
+}
+
+/// How long this host may take until a machine has powered off.
+pub fn power_off_patience() -> Duration {
+    POWER_OFF * accelerator().patience()
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir_in(vm_tests_dir()).expect("the output directory takes a scratch directory");
+        Scratch { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A machine with its own run directory in here.
+    pub fn machine(&self, name: &str) -> VmBuilder {
+        Vm::builder(&images(), self.dir.path().join(name)).accelerator(accelerator())
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TestVm {
+    /// Starts the machine when there is room for it.
+    pub fn start(builder: VmBuilder) -> Self {
+        let slot = Slot::wait_for();
+        let vm = builder.start().unwrap_or_else(|error| panic!("{error}"));
+        TestVm { vm, _slot: slot }
+    }
+
+    /// Starts the machine and waits until all its units are Ready; returns what init said about it.
+    pub fn start_to_ready(builder: VmBuilder) -> (Self, String) {
+        let mut machine = Self::start(builder);
+        let line = machine.expect_line(console::ALL_READY);
+        machine.vm.check_units().unwrap_or_else(|error| panic!("{error}"));
+        (machine, line)
+    }
+
+    /// Waits for a line with `marker`; a failure shows the console.
+    pub fn expect_line(&mut self, marker: &str) -> String {
+        self.vm.wait_console(marker, ready_patience()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The console up to now.
+    pub fn console_text(&mut self) -> String {
+        self.vm.console().unwrap_or_else(|error| panic!("{error}")).text()
+    }
+
+    /// Presses the power button: the guest must say that it ends, and QEMU must end well. Returns the whole console.
+    pub fn power_off(mut self) -> String {
+        let status = self.vm.shut_down(power_off_patience()).unwrap_or_else(|error| panic!("{error}"));
+        let text = self.console_text();
+        assert!(text.contains(console::POWER_OFF), "no `{}` on the console:\n{text}", console::POWER_OFF);
+        assert!(status.success(), "qemu ended with {status}:\n{text}");
+        text
+    }
+}
+
+impl Deref for TestVm {
+    type Target = Vm;
+
+    fn deref(&self) -> &Vm {
+        &self.vm
+    }
+}
+
+impl DerefMut for TestVm {
+    fn deref_mut(&mut self) -> &mut Vm {
+        &mut self.vm
+    }
+}
+
+impl Slot {
+    /// Two machines at once, and no more than there are processors: a machine that gets no time fails its timeouts.
+    fn wait_for() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let dir = vm_tests_dir();
+        loop {
+            for number in 0..processors.min(2) {
+                let lock =
+                    File::create(dir.join(format!("slot-{number}"))).expect("the output directory takes a lock file");
+                if lock.try_lock().is_ok() {
+                    return Slot { _lock: lock };
+                }
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn accelerator() -> aios_vm::Accelerator {
+    let cache = accel::cache_in(&vm_tests_dir());
+    accel::choose(&cache).unwrap_or_else(|error| panic!("{error}")).accelerator
+}
+
+fn output() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../output")
+}
+
+/// On the same disk as the images, because `/tmp` may be memory.
+fn vm_tests_dir() -> PathBuf {
+    let dir = output().join("vm-tests");
+    fs::create_dir_all(&dir).expect("the output directory can be written");
+    dir
+}
