@@ -31,7 +31,8 @@ impl AliasIndex {
     /// The modules whose patterns match `alias`, in the file's order.
     pub fn modules_for<'a>(&'a self, alias: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         // A pattern whose bus part has a wildcard of its own is filed under the empty bus.
-        let groups = [self.by_bus.get(bus(alias)), self.by_bus.get("")];
+        let bus = bus(alias);
+        let groups = [self.by_bus.get(bus), self.by_bus.get("").filter(|_| !bus.is_empty())];
         groups
             .into_iter()
             .flatten()

@@ -105,31 +105,61 @@ impl<'a, D: Disk + ?Sized> Window<'a, D> {
 
 #[cfg(test)]
 pub mod testing {
-    //! A disk in memory that remembers every write, so that a power cut can be placed anywhere between them.
+    //! A sparse disk in memory that remembers every write, so that a power cut can be placed anywhere between them.
 
-    use std::io;
+    use std::collections::BTreeMap;
+    use std::io::{self, Read, Seek, SeekFrom, Write};
 
     use super::Disk;
 
-    /// Bytes, and the single-sector writes that led to them.
-    #[derive(Debug, Clone)]
+    const SECTOR: usize = 512;
+
+    /// Sectors that are not all zeros, and the single-sector writes that led to them.
+    #[derive(Debug, Clone, Default)]
     pub struct MemoryDisk {
-        pub bytes: Vec<u8>,
-        pub sector: u64,
+        pub size: u64,
+        sectors: BTreeMap<u64, Vec<u8>>,
         pub writes: Vec<(u64, Vec<u8>)>,
+        position: u64,
     }
 
     impl MemoryDisk {
         pub fn new(size: usize) -> Self {
-            MemoryDisk { bytes: vec![0; size], sector: 512, writes: Vec::new() }
+            MemoryDisk { size: size as u64, ..MemoryDisk::default() }
         }
 
-        /// The disk as it was before, with only the first `count` sector writes of `later` applied.
+        /// Makes the disk smaller or larger.
+        pub fn resize(&mut self, size: usize) {
+            self.size = size as u64;
+            self.sectors.split_off(&(self.size / SECTOR as u64));
+        }
+
+        /// Changes bytes behind the code's back.
+        pub fn put(&mut self, at: usize, bytes: &[u8]) {
+            for (at, byte) in (at..).zip(bytes) {
+                let sector = self.sectors.entry((at / SECTOR) as u64).or_insert_with(|| vec![0; SECTOR]);
+                sector[at % SECTOR] = *byte;
+            }
+            self.sectors.retain(|_, sector| sector.iter().any(|byte| *byte != 0));
+        }
+
+        /// Bytes at a place.
+        pub fn get(&self, at: usize, length: usize) -> Vec<u8> {
+            let mut bytes = vec![0; length];
+            self.read_at(at as u64, &mut bytes).unwrap();
+            bytes
+        }
+
+        /// Whether both hold the same.
+        pub fn same_as(&self, other: &MemoryDisk) -> bool {
+            (self.size, &self.sectors) == (other.size, &other.sectors)
+        }
+
+        /// This disk with only the first `count` sector writes of `later` applied.
         pub fn cut_after(&self, later: &MemoryDisk, count: usize) -> Self {
             let mut disk = self.clone();
-            disk.writes.clear();
             for (offset, bytes) in &later.writes[self.writes.len()..][..count] {
-                disk.bytes[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+                disk.put(*offset as usize, bytes);
             }
             disk
         }
@@ -137,33 +167,79 @@ pub mod testing {
 
     impl Disk for MemoryDisk {
         fn size(&self) -> u64 {
-            self.bytes.len() as u64
+            self.size
         }
 
         fn sector(&self) -> u64 {
-            self.sector
+            SECTOR as u64
         }
 
         fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-            let from = self.bytes.get(offset as usize..).and_then(|rest| rest.get(..buffer.len()));
-            buffer.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+            let end = offset.checked_add(buffer.len() as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+            if end > self.size {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer.fill(0);
+            let sector = SECTOR as u64;
+            for (number, bytes) in self.sectors.range(offset / sector..end.div_ceil(sector)) {
+                let start = number * sector;
+                let (from, to) = (start.max(offset), (start + sector).min(end));
+                buffer[(from - offset) as usize..(to - offset) as usize]
+                    .copy_from_slice(&bytes[(from - start) as usize..(to - start) as usize]);
+            }
             Ok(())
         }
 
         fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-            for (index, part) in bytes.chunks(self.sector as usize).enumerate() {
-                let at = offset + index as u64 * self.sector;
-                self.bytes
-                    .get_mut(at as usize..at as usize + part.len())
-                    .ok_or(io::ErrorKind::WriteZero)?
-                    .copy_from_slice(part);
-                self.writes.push((at, part.to_vec()));
+            if offset + bytes.len() as u64 > self.size {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            for (number, part) in (offset / SECTOR as u64..).zip(bytes.chunks(SECTOR)) {
+                assert!(offset.is_multiple_of(SECTOR as u64) && part.len() == SECTOR, "whole sectors only");
+                match part.iter().all(|byte| *byte == 0) {
+                    true => self.sectors.remove(&number),
+                    false => self.sectors.insert(number, part.to_vec()),
+                };
+                self.writes.push((number * SECTOR as u64, part.to_vec()));
             }
             Ok(())
         }
 
         fn sync(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    impl Read for MemoryDisk {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = buffer.len().min(self.size.saturating_sub(self.position) as usize);
+            self.read_at(self.position, &mut buffer[..length])?;
+            self.position += length as u64;
+            Ok(length)
+        }
+    }
+
+    impl Write for MemoryDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.put(self.position as usize, bytes);
+            self.position += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for MemoryDisk {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            let moved = match to {
+                SeekFrom::Start(at) => Some(at),
+                SeekFrom::End(by) => self.size.checked_add_signed(by),
+                SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            };
+            self.position = moved.ok_or(io::ErrorKind::InvalidInput)?;
+            Ok(self.position)
         }
     }
 }

@@ -128,7 +128,7 @@ mod tests {
     /// A boot sector with the fields of the FAT specification; `fat32` or FAT16.
     fn volume(fat32: bool, boot_label: &[u8; 11]) -> MemoryDisk {
         let mut disk = MemoryDisk::new(2 << 20);
-        let boot = &mut disk.bytes[..512];
+        let mut boot = [0; 512];
         boot[..3].copy_from_slice(&[0xeb, 0x3c, 0x90]);
         boot[11..13].copy_from_slice(&512u16.to_le_bytes());
         boot[13] = 4;
@@ -147,6 +147,7 @@ mod tests {
         boot[label_at - 5] = 0x29;
         boot[label_at..label_at + 11].copy_from_slice(boot_label);
         boot[510..].copy_from_slice(&[0x55, 0xaa]);
+        disk.put(0, &boot);
         disk
     }
 
@@ -155,8 +156,8 @@ mod tests {
     }
 
     fn put_entry(disk: &mut MemoryDisk, at: usize, name: &[u8; 11], attribute: u8) {
-        disk.bytes[at..at + 11].copy_from_slice(name);
-        disk.bytes[at + 11] = attribute;
+        disk.put(at, name);
+        disk.put(at + 11, &[attribute]);
     }
 
     #[test]
@@ -185,11 +186,11 @@ mod tests {
         for entry in 0..2048 / 32 {
             put_entry(&mut disk, root_of(true) + entry * 32, b"FILE    TXT", 0x20);
         }
-        disk.bytes[32 * 512 + 8..][..4].copy_from_slice(&5u32.to_le_bytes());
+        disk.put(32 * 512 + 8, &5u32.to_le_bytes());
         put_entry(&mut disk, root_of(true) + 3 * 2048, b"AIOS-CONF  ", 0x28);
         assert_eq!(label(&disk).unwrap().as_deref(), Some("AIOS-CONF"));
         // A chain that bites its tail ends all the same.
-        disk.bytes[32 * 512 + 8..][..4].copy_from_slice(&2u32.to_le_bytes());
+        disk.put(32 * 512 + 8, &2u32.to_le_bytes());
         assert_eq!(label(&disk).unwrap().as_deref(), Some("NO NAME"));
     }
 
@@ -198,8 +199,8 @@ mod tests {
         assert_eq!(label(&MemoryDisk::new(1 << 20)).unwrap(), None);
         assert_eq!(label(&MemoryDisk::new(100)).unwrap(), None);
         let mut mbr = MemoryDisk::new(1 << 20);
-        mbr.bytes[0] = 0xeb;
-        mbr.bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        mbr.put(0, &[0xeb]);
+        mbr.put(510, &[0x55, 0xaa]);
         assert_eq!(label(&mbr).unwrap(), None);
     }
 
@@ -208,7 +209,7 @@ mod tests {
         fn no_volume_makes_the_reader_panic(changes in prop::collection::vec((0usize..512, any::<u8>()), 0..24), fat32: bool) {
             let mut disk = volume(fat32, b"AIOS-CONF  ");
             for (at, value) in changes {
-                disk.bytes[at] = value;
+                disk.put(at, &[value]);
             }
             let _ = label(&disk);
         }

@@ -274,27 +274,22 @@ fn crc32(bytes: &[u8]) -> u32 {
 pub mod testing {
     //! Tables made by the independent `gpt` crate.
 
-    use std::io::Cursor;
-
     use super::super::disk::testing::MemoryDisk;
 
     /// A disk as it is shipped: `parts` of name and MiB, made by another implementation.
     pub fn shipped(size: usize, parts: &[(&str, u64)]) -> MemoryDisk {
-        let bytes = Cursor::new(vec![0; size]);
-        let mut disk = gpt::GptConfig::new().writable(true).create_from_device(bytes, None).unwrap();
+        let blank = MemoryDisk::new(size);
+        let mut disk = gpt::GptConfig::new().writable(true).create_from_device(blank, None).unwrap();
         disk.write_inplace().unwrap();
         for (name, mib) in parts {
             disk.add_partition(name, mib << 20, gpt::partition_types::LINUX_FS, 0, Some(2048)).unwrap();
         }
-        let mut shipped = MemoryDisk::new(0);
-        shipped.bytes = disk.write().unwrap().into_inner();
-        shipped
+        disk.write().unwrap()
     }
 
     /// The partitions as another implementation reads them, both headers required.
     pub fn names_by_other_reader(disk: &MemoryDisk) -> Vec<(u32, String, u64, u64)> {
-        let cursor = Cursor::new(disk.bytes.clone());
-        let table = gpt::GptConfig::new().only_valid_headers(true).open_from_device(cursor).unwrap();
+        let table = gpt::GptConfig::new().only_valid_headers(true).open_from_device(disk.clone()).unwrap();
         let parts = table.partitions().iter().filter(|(_, part)| part.is_used());
         parts.map(|(number, part)| (*number, part.name.clone(), part.first_lba, part.last_lba)).collect()
     }
@@ -350,7 +345,7 @@ mod tests {
     #[test]
     fn on_a_larger_disk_the_backup_moves_to_the_end() {
         let mut disk = shipped(16 * MIB, &PARTS);
-        disk.bytes.resize(64 * MIB, 0);
+        disk.resize(64 * MIB);
         let table = Table::read(&disk).unwrap();
         assert!(!table.is_sound());
         let (first, last) = table.tail(&disk).unwrap();
@@ -362,7 +357,7 @@ mod tests {
     #[test]
     fn a_table_on_a_disk_that_is_too_small_is_left_alone() {
         let mut disk = shipped(16 * MIB, &PARTS);
-        disk.bytes.truncate(9 * MIB);
+        disk.resize(9 * MIB);
         let error = Table::read(&disk).unwrap().write(&mut disk).unwrap_err().to_string();
         assert!(error.contains("partition 3 ends beyond the disk"), "{error}");
         assert!(disk.writes.is_empty());
@@ -371,7 +366,8 @@ mod tests {
     #[test]
     fn a_damaged_primary_is_replaced_from_the_backup() {
         let mut disk = shipped(16 * MIB, &PARTS);
-        disk.bytes[512 + 60] ^= 1;
+        let flipped = disk.get(512 + 60, 1)[0] ^ 1;
+        disk.put(512 + 60, &[flipped]);
         let mut table = Table::read(&disk).unwrap();
         assert!(!table.is_sound());
         table.write(&mut disk).unwrap();
@@ -388,7 +384,7 @@ mod tests {
     #[test]
     fn a_power_cut_after_any_sector_leaves_a_table_that_the_kernel_reads() {
         let mut start = shipped(16 * MIB, &PARTS);
-        start.bytes.resize(32 * MIB, 0);
+        start.resize(32 * MIB);
         let mut end = start.clone();
         with_data(&start).write(&mut end).unwrap();
         for count in 0..=end.writes.len() {
@@ -411,12 +407,13 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(at in 0usize..1024, value in any::<u8>(), signed in any::<bool>()) {
             let mut disk = shipped(4 * MIB, &[("a", 1)]);
-            disk.bytes[512 + at] ^= value;
+            let changed = disk.get(512 + at, 1)[0] ^ value;
+            disk.put(512 + at, &[changed]);
             if signed && at < HEADER_BYTES {
                 // With a good checksum the fields themselves are believed.
-                disk.bytes[512 + 16..512 + 20].fill(0);
-                let crc = crc32(&disk.bytes[512..512 + HEADER_BYTES]);
-                disk.bytes[512 + 16..512 + 20].copy_from_slice(&crc.to_le_bytes());
+                disk.put(512 + 16, &[0; 4]);
+                let crc = crc32(&disk.get(512, HEADER_BYTES));
+                disk.put(512 + 16, &crc.to_le_bytes());
             }
             if let Ok(table) = Table::read(&disk) {
                 let _ = table.tail(&disk);

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn look(disk: &MemoryDisk) -> Contents {
-        contents(&Window::new(disk, 0, disk.bytes.len() as u64)).unwrap()
+        contents(&Window::new(disk, 0, disk.size)).unwrap()
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
     fn every_signature_is_found_at_its_place() {
         for (name, at, magic) in KNOWN {
             let mut disk = MemoryDisk::new(1 << 20);
-            disk.bytes[*at..*at + magic.len()].copy_from_slice(magic);
+            disk.put(*at, magic);
             assert_eq!(look(&disk), Contents::Other(name));
         }
     }

@@ -40,15 +40,15 @@ impl Machine for Recorder {
 /// An image of 8 MiB on a disk of `size` MiB.
 fn flashed(size: usize) -> MemoryDisk {
     let mut disk = shipped(8 * MIB, &PARTS);
-    disk.bytes.resize(size * MIB, 0);
+    disk.resize(size * MIB);
     disk
 }
 
 /// Writes an ext superblock of `blocks` KiB blocks onto the data partition.
 fn put_ext(disk: &mut MemoryDisk, blocks: u32) {
-    let start = Table::read(disk).unwrap().find(NAME).unwrap().1.first() * 512 + 1024;
-    disk.bytes[start as usize + 4..][..4].copy_from_slice(&blocks.to_le_bytes());
-    disk.bytes[start as usize + 56..][..2].copy_from_slice(&[0x53, 0xef]);
+    let superblock = Table::read(disk).unwrap().find(NAME).unwrap().1.first() as usize * 512 + 1024;
+    disk.put(superblock + 4, &blocks.to_le_bytes());
+    disk.put(superblock + 56, &[0x53, 0xef]);
 }
 
 /// A disk after a complete first boot.
@@ -75,12 +75,12 @@ fn the_first_boot_makes_the_partition_to_the_end_of_the_disk() {
 #[test]
 fn a_later_boot_checks_and_changes_nothing() {
     let mut disk = with_data(256);
-    let before = disk.bytes.clone();
+    let before = disk.clone();
     let mut machine = Recorder::default();
     let prepared = prepare(&mut disk, &mut machine).unwrap();
     assert_eq!(prepared, Prepared { number: 3, outcome: Outcome::Found, size: 251 << 20, grow: false });
     assert_eq!(machine.calls, ["show 3 4 251", "check 3"]);
-    assert!(disk.bytes == before, "the disk was written to");
+    assert!(disk.same_as(&before), "the disk was written to");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_disk_without_room_is_said_to_be_too_small() {
 #[test]
 fn on_a_disk_that_grew_the_partition_grows() {
     let mut disk = with_data(256);
-    disk.bytes.resize(512 * MIB, 0);
+    disk.resize(512 * MIB);
     let mut machine = Recorder::default();
     let prepared = prepare(&mut disk, &mut machine).unwrap();
     assert_eq!(prepared, Prepared { number: 3, outcome: Outcome::Grown, size: 507 << 20, grow: true });
@@ -121,7 +121,7 @@ fn a_damaged_file_system_is_never_formatted() {
 #[test]
 fn a_partition_whose_superblock_is_gone_is_never_formatted() {
     let mut disk = with_data(256);
-    disk.bytes[4 * MIB..5 * MIB].fill(0);
+    disk.put(4 * MIB, &[0; 4096]);
     let mut machine = Recorder::default();
     let error = prepare(&mut disk, &mut machine).unwrap_err();
     assert!(matches!(error, DataError::Unformatted { number: 3 }), "{error}");
@@ -136,8 +136,8 @@ fn a_partition_with_something_else_on_it_is_never_formatted() {
         let entry = table.find(NAME).unwrap().1.clone().with_attribute(FORMATTING, !finished);
         table.set(3, entry);
         table.write(&mut disk).unwrap();
-        disk.bytes[4 * MIB..5 * MIB].fill(0);
-        disk.bytes[4 * MIB..4 * MIB + 4].copy_from_slice(b"XFSB");
+        disk.put(4 * MIB, &[0; 4096]);
+        disk.put(4 * MIB, b"XFSB");
         let mut machine = Recorder::default();
         let error = prepare(&mut disk, &mut machine).unwrap_err().to_string();
         assert!(error.starts_with("partition 3 (data) holds xfs, not ext4"), "{error}");
@@ -161,10 +161,10 @@ fn an_empty_partition_of_another_type_is_never_formatted() {
 #[test]
 fn what_an_earlier_system_left_in_the_free_space_is_not_taken_for_ours() {
     let mut disk = flashed(256);
-    disk.bytes[4 * MIB + 1024 + 56..][..2].copy_from_slice(&[0x53, 0xef]);
+    disk.put(4 * MIB + 1024 + 56, &[0x53, 0xef]);
     let mut machine = Recorder { format_fails: true, ..Recorder::default() };
     assert!(matches!(prepare(&mut disk, &mut machine), Err(DataError::Tool(_))));
-    assert_eq!(disk.bytes[4 * MIB + 1024 + 56..][..2], [0, 0]);
+    assert_eq!(disk.get(4 * MIB + 1024 + 56, 2), [0, 0]);
 }
 
 /// Somebody flashes a card and pulls the plug during the first boot.
