@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aios_core::quantity::ByteSize;
+use rustix::thread::CapabilitySet;
 
-pub use self::capability::{Capability, CapabilitySet};
+pub use self::capability::Capability;
 pub use self::catalog::{Catalog, Entry};
 pub use self::file::{Loaded, UnitFileError, load, parse};
 use crate::supervisor::{ReadyWhen, Restart};

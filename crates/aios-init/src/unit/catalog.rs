@@ -46,7 +46,8 @@ impl Catalog {
 
     fn resolve(&mut self, unit: &Unit, ids: &BTreeMap<String, UnitId>) -> Spec {
         let missing = unit.requires.iter().find(|name| !ids.contains_key(*name));
-        let defect = missing.map(|name| Failure::new(Stage::Dependency, format!("requires {name}, which does not exist")));
+        let defect =
+            missing.map(|name| Failure::new(Stage::Dependency, format!("requires {name}, which does not exist")));
         for name in unit.after.iter().filter(|name| !ids.contains_key(*name)) {
             self.warnings.push(format!("unit {}: comes after {name}, which does not exist; ignored", unit.name));
         }
@@ -113,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_cycle_is_named_and_spares_the_others() {
-        let catalog = catalog(&[("a", "requires = [\"b\"]"), ("b", "after = [\"a\"]"), ("c", "requires = [\"a\"]"), ("d", "")]);
+        let catalog =
+            catalog(&[("a", "requires = [\"b\"]"), ("b", "after = [\"a\"]"), ("c", "requires = [\"a\"]"), ("d", "")]);
         assert_eq!(defect(&catalog, 0), "dependency: dependency cycle: a -> b -> a");
         assert_eq!(defect(&catalog, 1), "dependency: dependency cycle: a -> b -> a");
         assert_eq!((defect(&catalog, 2), defect(&catalog, 3)), (String::new(), String::new()));

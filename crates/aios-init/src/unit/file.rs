@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aios_core::quantity::{ByteSize, HumanDuration};
+use rustix::thread::CapabilitySet;
 use serde::Deserialize;
 
 use super::{Capability, Limits, Unit};
@@ -117,9 +118,9 @@ pub fn parse(name: &str, path: &Path, text: &str) -> Result<Unit, UnitFileError>
     };
     // Root keeps what it has unless the file says otherwise; everyone else gets nothing.
     let capabilities = match file.capabilities {
-        Some(capabilities) => Some(capabilities.into_iter().collect()),
+        Some(capabilities) => Some(Capability::union(capabilities)),
         None if file.user.0 == "root" => None,
-        None => Some(Default::default()),
+        None => Some(CapabilitySet::empty()),
     };
     let names = |names: Vec<PlainName>| names.into_iter().map(|name| name.0).collect();
     Ok(Unit {
@@ -235,8 +236,12 @@ impl TryFrom<Vec<String>> for Command {
     fn try_from(words: Vec<String>) -> Result<Self, String> {
         match words.first() {
             None => Err("the command is empty; write [\"/path/of/program\", \"argument\", ...]".into()),
-            Some(program) if !program.starts_with('/') => Err(format!("the program \"{program}\" is not an absolute path")),
-            Some(_) if words.iter().any(|word| word.contains('\0')) => Err("the command contains a NUL character".into()),
+            Some(program) if !program.starts_with('/') => {
+                Err(format!("the program \"{program}\" is not an absolute path"))
+            }
+            Some(_) if words.iter().any(|word| word.contains('\0')) => {
+                Err("the command contains a NUL character".into())
+            }
             Some(_) => Ok(Command(words)),
         }
     }
@@ -279,7 +284,11 @@ impl TryFrom<HumanDuration> for StartTimeout {
     type Error = String;
 
     fn try_from(duration: HumanDuration) -> Result<Self, String> {
-        if duration.0.is_zero() { Err("a start-timeout of 0s lets nothing start".into()) } else { Ok(StartTimeout(duration.0)) }
+        if duration.0.is_zero() {
+            Err("a start-timeout of 0s lets nothing start".into())
+        } else {
+            Ok(StartTimeout(duration.0))
+        }
     }
 }
 
@@ -292,7 +301,10 @@ impl TryFrom<HumanDuration> for StopTimeout {
 
     fn try_from(duration: HumanDuration) -> Result<Self, String> {
         if duration.0 > STOP_TIMEOUT_MAX {
-            return Err(format!("\"{duration}\" is longer than a shutdown may wait: at most \"{}\"", HumanDuration(STOP_TIMEOUT_MAX)));
+            return Err(format!(
+                "\"{duration}\" is longer than a shutdown may wait: at most \"{}\"",
+                HumanDuration(STOP_TIMEOUT_MAX)
+            ));
         }
         Ok(StopTimeout(duration.0))
     }
@@ -364,7 +376,7 @@ open-files = 4096
         assert_eq!((unit.ready, unit.restart), (ReadyWhen::Notify, Restart::Always));
         assert_eq!(unit.start_timeout, Duration::from_secs(120));
         assert_eq!(unit.environment["RUST_LOG"], "info");
-        assert_eq!(unit.capabilities.map(|set| set.mask()), Some(1 << 10));
+        assert_eq!(unit.capabilities.map(|set| set.bits()), Some(1 << 10));
         assert_eq!(unit.limits.memory_max, Some(ByteSize(2 << 30)));
         assert_eq!(unit.limits.open_files, Some(4096));
     }
@@ -376,7 +388,7 @@ open-files = 4096
         assert_eq!((unit.start_timeout, unit.stop_timeout), (Duration::from_secs(90), Duration::from_secs(10)));
         assert_eq!((unit.user.as_str(), unit.capabilities), ("root", None));
         let other = parse_text("command = [\"/bin/true\"]\nuser = \"nobody\"").unwrap();
-        assert_eq!(other.capabilities.map(|set| set.mask()), Some(0), "others than root get no capability by default");
+        assert_eq!(other.capabilities.map(|set| set.bits()), Some(0), "others than root get no capability by default");
     }
 
     #[test]
