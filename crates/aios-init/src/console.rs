@@ -42,7 +42,8 @@ pub fn write_line(text: &str) {
         write_patiently(&mut std::io::stdout().lock(), line.as_bytes());
         return;
     }
-    let opened = OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC).open(CONSOLE);
+    let opened =
+        OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC).open(CONSOLE);
     if let Ok(mut console) = opened {
         write_patiently(&mut console, line.as_bytes());
     }

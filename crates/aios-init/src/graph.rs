@@ -4,7 +4,8 @@
 
 /// Every node after all that it points to, or the first cycle found (each node points to the next, the last to the first).
 pub fn order(edges: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
-    let mut walk = Walk { edges, marks: vec![Mark::New; edges.len()], path: Vec::new(), order: Vec::with_capacity(edges.len()) };
+    let mut walk =
+        Walk { edges, marks: vec![Mark::New; edges.len()], path: Vec::new(), order: Vec::with_capacity(edges.len()) };
     for node in 0..edges.len() {
         walk.visit(node)?;
     }
@@ -102,7 +103,9 @@ mod tests {
 
     #[test]
     fn a_long_chain_does_not_overflow_the_stack() {
-        let edges: Vec<Vec<usize>> = (0..100_000usize).map(|node| node.checked_add(1).filter(|to| *to < 100_000).into_iter().collect()).collect();
+        let edges: Vec<Vec<usize>> = (0..100_000usize)
+            .map(|node| node.checked_add(1).filter(|to| *to < 100_000).into_iter().collect())
+            .collect();
         assert_eq!(order(&edges).map(|order| order.len()), Ok(100_000));
     }
 

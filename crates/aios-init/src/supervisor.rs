@@ -201,7 +201,12 @@ impl Supervisor {
             specs.iter().map(|spec| spec.requires.iter().chain(&spec.after).map(|unit| unit.0).collect()).collect();
         let order = graph::order(&edges).map_err(|cycle| cycle.into_iter().map(UnitId).collect::<Vec<_>>())?;
         let units = specs.into_iter().map(Unit::new).collect();
-        Ok(Supervisor { units, order: order.into_iter().map(UnitId).collect(), closing: false, all_stopped_said: false })
+        Ok(Supervisor {
+            units,
+            order: order.into_iter().map(UnitId).collect(),
+            closing: false,
+            all_stopped_said: false,
+        })
     }
 
     /// Takes in one event; says what to do. Time never goes back between calls.
@@ -345,9 +350,10 @@ impl Supervisor {
         let success = outcome.is_success();
         let cause = match record.state {
             State::Starting { .. } if success && record.spec.ready == ReadyWhen::Exited => StopCause::Completed,
-            State::Starting { .. } => {
-                StopCause::Failed { failure: Failure::new(Stage::ExitedBeforeReady, outcome.to_string()), steady: false }
-            }
+            State::Starting { .. } => StopCause::Failed {
+                failure: Failure::new(Stage::ExitedBeforeReady, outcome.to_string()),
+                steady: false,
+            },
             State::Ready { .. } if success && record.spec.restart != Restart::Always => StopCause::Finished,
             State::Ready { since } => StopCause::Failed {
                 failure: Failure::new(Stage::Running, outcome.to_string()),

@@ -99,7 +99,8 @@ impl Supervisor {
         let mut should_run = vec![false; self.units.len()];
         for unit in &self.order {
             let record = &self.units[unit.0];
-            let required = |other: &UnitId| should_run[other.0] && matches!(self.units[other.0].state, State::Ready { .. });
+            let required =
+                |other: &UnitId| should_run[other.0] && matches!(self.units[other.0].state, State::Ready { .. });
             should_run[unit.0] = record.desired == Desired::Up
                 && !self.closing
                 && !record.restart_requested

@@ -92,7 +92,10 @@ fn the_sixth_crash_in_the_window_is_final_until_someone_restarts_it() {
     assert_eq!(supervisor.state(A), UnitState::Failed);
     assert_eq!(supervisor.failure(B).map(|failure| failure.stage), Some(Stage::Dependency));
     let reason = &supervisor.failure(B).expect("b has failed").reason;
-    assert!(reason.contains("requires a, which failed (exited before ready: exited with status 1; given up"), "{reason}");
+    assert!(
+        reason.contains("requires a, which failed (exited before ready: exited with status 1; given up"),
+        "{reason}"
+    );
     assert_eq!(deeds(supervisor.step(Event::Restart(A), now)), [Action::Start(A)]);
     assert_eq!(supervisor.state(B), UnitState::Waiting, "a forgiven requirement forgives what failed with it");
 }

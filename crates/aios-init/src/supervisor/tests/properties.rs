@@ -69,11 +69,14 @@ struct Run {
     restarts: VecDeque<u64>,
 }
 
+/// Time, place among those of the same time, unit, run and what happens.
+type Appointment = (u64, u64, usize, u64, Happening);
+
 struct World<'a> {
     plan: &'a Plan,
     supervisor: Supervisor,
     runs: Vec<Run>,
-    agenda: BinaryHeap<Reverse<(u64, u64, usize, u64, Happening)>>,
+    agenda: BinaryHeap<Reverse<Appointment>>,
     sequence: u64,
     next_behaviour: usize,
     now: u64,
@@ -130,7 +133,13 @@ impl<'a> World<'a> {
         prop_assert!(!self.closing, "u{unit} started during shutdown");
         prop_assert!(!self.plan.units[unit].broken, "broken u{unit} started");
         for required in &self.plan.units[unit].requires {
-            prop_assert_eq!(self.supervisor.state(UnitId(*required)), UnitState::Ready, "u{} started before u{}", unit, required);
+            prop_assert_eq!(
+                self.supervisor.state(UnitId(*required)),
+                UnitState::Ready,
+                "u{} started before u{}",
+                unit,
+                required
+            );
         }
         let now = self.now;
         let behaviour = self.plan.behaviours[self.next_behaviour % self.plan.behaviours.len()].clone();
@@ -141,7 +150,13 @@ impl<'a> World<'a> {
             run.restarts.retain(|at| now - at < RESTART_WINDOW.as_millis() as u64);
             prop_assert!(run.restarts.len() <= RESTART_LIMIT, "u{unit} restarted too often");
         }
-        *run = Run { number: run.number + 1, running: true, started: now, restarts: std::mem::take(&mut run.restarts), ..Run::default() };
+        *run = Run {
+            number: run.number + 1,
+            running: true,
+            started: now,
+            restarts: std::mem::take(&mut run.restarts),
+            ..Run::default()
+        };
         if behaviour.set_up_fails {
             self.plan_for(unit, now, Happening::SetUpFails);
             self.plan_for(unit, now, Happening::Vanishes);
@@ -262,10 +277,14 @@ impl<'a> World<'a> {
             prop_assert!(self.supervisor.is_settled(unit), "u{} hangs in {:?}", unit.0, state);
             match state {
                 UnitState::Waiting => {
-                    prop_assert!(requires.iter().any(|other| self.supervisor.state(UnitId(*other)) != UnitState::Ready));
+                    prop_assert!(
+                        requires.iter().any(|other| self.supervisor.state(UnitId(*other)) != UnitState::Ready)
+                    );
                 }
                 UnitState::Ready => {
-                    prop_assert!(requires.iter().all(|other| self.supervisor.state(UnitId(*other)) == UnitState::Ready));
+                    prop_assert!(
+                        requires.iter().all(|other| self.supervisor.state(UnitId(*other)) == UnitState::Ready)
+                    );
                 }
                 UnitState::Stopped | UnitState::Failed => prop_assert!(!self.runs[unit.0].running),
                 _ => prop_assert!(false, "u{} rests in {:?}", unit.0, state),
