@@ -6,6 +6,7 @@
 //! - [`stage1`]: `run() -> !`, the initramfs half; ends in `exec` of this same binary from the root file system.
 //! - [`boot`]: `bring_up(Mode) -> BootReport`, the named boot stages of PID 1, each failure said on the console.
 //! - [`watchdog`]: `Watchdog { pet(&mut self), interval(&self) -> Duration }`, the hardware watchdog.
+//! - [`power_button`]: `PowerButtons { pressed(&mut self) -> bool }`, input devices with `KEY_POWER`.
 //! - [`shutdown`]: `finish(Kind, Mode) -> !`, what is left once every unit is stopped: kill, sync, unmount, `reboot(2)`.
 //!
 //! *Keeping units running*:
@@ -27,6 +28,7 @@ pub mod graph;
 pub mod layout;
 pub mod logs;
 pub mod modules;
+pub mod power_button;
 pub mod process;
 pub mod run;
 pub mod shutdown;
