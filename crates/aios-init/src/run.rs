@@ -27,7 +27,6 @@ use crate::layout::Layout;
 use crate::logs::Ring;
 use crate::modules::{Hotplug, RunningKernel};
 use crate::power_button::PowerButtons;
-use crate::power_button::PowerButtons;
 use crate::process::{Groups, Run};
 use crate::shutdown::{self, Kind};
 use crate::supervisor::{Event, Supervisor, Time, UnitId};
@@ -38,8 +37,6 @@ use crate::watchdog::Watchdog;
 const TURN_MAX: Duration = Duration::from_secs(5);
 /// Rest after a panic, so that one that comes every turn leaves the processor to others.
 const PANIC_REST: Duration = Duration::from_millis(100);
-/// How often new power buttons are looked for; one appears seconds after its module at most.
-const BUTTONS_EVERY: Duration = Duration::from_secs(5);
 /// Kernel command line: copies the units' output to the console.
 const LOG_TO_CONSOLE: &str = "aios.log=console";
 
@@ -144,7 +141,6 @@ impl Init {
             desk: Desk::default(),
             watchdog: report.watchdog.map(|watchdog| (watchdog, Time::ZERO)),
             hotplug: report.hotplug,
-            power_buttons: (mode == Mode::Machine).then(|| (PowerButtons::find(), now() + BUTTONS_EVERY)),
             power_buttons: (mode == Mode::Machine).then(PowerButtons::find),
             boot_failures: report.failures,
             log_to_console: kernel_was_told(LOG_TO_CONSOLE),
@@ -159,7 +155,6 @@ impl Init {
         self.pet_watchdog();
         self.take_signals();
         self.take_hotplug();
-        self.take_power_buttons();
         self.take_power_button();
         // Before reaping: a process that said READY=1 and ended is still in its group.
         self.take_notifications();
@@ -225,18 +220,6 @@ impl Init {
         }
     }
 
-    fn take_power_buttons(&mut self) {
-        let Some((buttons, look_again)) = &mut self.power_buttons else { return };
-        if *look_again <= now() {
-            buttons.look_again();
-            *look_again = now() + BUTTONS_EVERY;
-        }
-        if buttons.pressed() {
-            say("power button");
-            self.end(Kind::PowerOff);
-        }
-    }
-
     /// Units that cannot run at all never change their state, so they are told about once, here.
     fn say_defects(&mut self) {
         for unit in self.supervisor.ids().filter(|unit| self.supervisor.failure(*unit).is_some()).collect::<Vec<_>>() {
@@ -279,7 +262,6 @@ impl Init {
         fds.extend(self.notify.iter().map(|notify| input(notify.as_fd())));
         fds.extend(self.hotplug.iter().map(|hotplug| input(hotplug.fd())));
         fds.extend(self.power_buttons.iter().flat_map(PowerButtons::fds).map(input));
-        fds.extend(self.power_buttons.iter().flat_map(|(buttons, _)| buttons.fds().map(input)));
         for run in self.units.iter().filter_map(|record| record.run.as_ref()) {
             fds.extend(run.pipes().map(input));
             // Its events file counts as read only when someone asks whether the group is empty.
