@@ -3,6 +3,7 @@
 //! Everything above this trait (tokens, templates, sampling, queues, protocols) is the same for every engine; everything
 //! below it is free to choose its own weights layout, threads and cache.
 
+mod llama;
 mod threads;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,8 @@ pub use threads::{ThreadsError, use_threads};
 /// Loads the weights of `gguf` for contexts of at most `context` tokens.
 pub fn load(gguf: &Gguf, context: usize) -> Result<Box<dyn Engine>, EngineError> {
     let architecture = gguf.require("general.architecture", gguf.string("general.architecture")?)?;
-    let _ = context;
     match architecture {
+        "llama" => Ok(Box::new(llama::Llama::load(gguf, context)?)),
         other => Err(gguf.error(format!("architecture {other:?} is not supported; supported is \"llama\"")).into()),
     }
 }
@@ -81,6 +82,12 @@ pub enum EngineError {
     /// The arithmetic library failed.
     #[error("inference: {0}")]
     Compute(String),
+}
+
+impl From<candle_core::Error> for EngineError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error.to_string())
+    }
 }
 
 /// A flag that tells running work that nobody waits for it any more.

@@ -162,12 +162,14 @@ impl Gguf {
         &self.tensors
     }
 
-    /// Reads a tensor's blocks into `buffer`, which takes on exactly their length.
-    pub fn read_tensor(&self, name: &str, tensor: &TensorInfo, buffer: &mut Vec<u8>) -> Result<(), GgufError> {
-        buffer.resize(tensor.bytes, 0);
+    /// Reads a tensor's blocks.
+    pub fn read_tensor(&self, name: &str) -> Result<(&TensorInfo, Vec<u8>), GgufError> {
+        let tensor = self.tensors.get(name).ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
+        let mut blocks = vec![0; tensor.bytes];
         self.file
-            .read_exact_at(buffer, tensor.start)
-            .map_err(|error| self.error(format!("tensor {name} can't be read: {error}")))
+            .read_exact_at(&mut blocks, tensor.start)
+            .map_err(|error| self.error(format!("tensor {name} can't be read: {error}")))?;
+        Ok((tensor, blocks))
     }
 
     fn typed<'a, T>(

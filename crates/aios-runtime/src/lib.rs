@@ -3,6 +3,7 @@
 //! The way of a request: [`openai`] or [`grpc`] (protocol) → [`scheduler`] (bounded queue, one worker per slot) →
 //! [`generate`] (tokens, sampling, stop sequences) → [`engine`] (arithmetic).
 
+pub mod bench;
 pub mod engine;
 pub mod generate;
 pub mod gguf;

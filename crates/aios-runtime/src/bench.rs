@@ -1,0 +1,158 @@
+//! Speed and memory of the engine alone, without a server.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use crate::engine::{Cancel, Session};
+use crate::model::{LoadOptions, LoadedModel};
+
+/// Positions that the timed decoding starts behind.
+const DECODE_DEPTH: usize = 16;
+/// Tokens of the untimed first run, which starts threads and touches the weights.
+const WARM_UP: usize = 8;
+
+/// What to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// GGUF file.
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Lengths of prompts to time, in tokens.
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_values_t = [128, 512])]
+    pub prefill: Vec<usize>,
+    /// Number of tokens to generate one by one.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub decode: usize,
+    /// Times that each case runs; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub repeat: usize,
+    /// Threads to compute with; 0 takes one for each CPU.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Print one JSON object instead of lines for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct BenchReport {
+    /// File that was measured.
+    pub model: String,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// Time from opening the file until it can be used, in milliseconds.
+    pub load_ms: f64,
+    /// Prompts, in the order asked for.
+    pub prefill: Vec<Rate>,
+    /// Generation.
+    pub decode: Rate,
+    /// Largest resident memory of the process (`VmHWM`), in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+/// A number of tokens and how fast they went.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rate {
+    /// Tokens in one run.
+    pub tokens: usize,
+    /// Median of the runs, in tokens per second.
+    pub tokens_per_second: f64,
+}
+
+/// Measures and prints. The number of threads must be set before, by [`crate::engine::use_threads`].
+pub fn run(arguments: &BenchArgs) -> Result<()> {
+    let report = measure(arguments)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    println!("load {:.0} ms, {:.1} MB", report.load_ms, report.size_bytes as f64 / 1e6);
+    for rate in &report.prefill {
+        println!("prefill {} tokens: {:.1} tokens/s", rate.tokens, rate.tokens_per_second);
+    }
+    println!("decode {} tokens: {:.1} tokens/s", report.decode.tokens, report.decode.tokens_per_second);
+    println!("peak resident memory {:.1} MB", report.peak_rss_bytes as f64 / 1e6);
+    Ok(())
+}
+
+/// Measures without printing.
+pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
+    ensure!(arguments.repeat > 0 && arguments.decode > 0, "--repeat and --decode must be above 0");
+    ensure!(!arguments.prefill.contains(&0), "--prefill lengths must be above 0");
+    let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
+    let context = longest.max(DECODE_DEPTH + arguments.decode).max(WARM_UP);
+    let model = LoadedModel::load("bench", &arguments.model, &LoadOptions { context })?;
+    ensure!(
+        model.engine.info().context_length == context,
+        "the model was trained for contexts of {} tokens, this asks for {context}",
+        model.engine.info().context_length
+    );
+    let mut session = model.engine.session()?;
+    let tokens = |count: usize| prompt(count, model.engine.info().vocabulary);
+    time_prefill(session.as_mut(), &tokens(WARM_UP))?;
+
+    let mut prefill = Vec::new();
+    for &length in &arguments.prefill {
+        let prompt = tokens(length);
+        prefill.push(rate(length, arguments.repeat, || time_prefill(session.as_mut(), &prompt))?);
+    }
+    let start = tokens(DECODE_DEPTH);
+    let decode = rate(arguments.decode, arguments.repeat, || time_decode(session.as_mut(), &start, arguments.decode))?;
+    Ok(BenchReport {
+        model: arguments.model.display().to_string(),
+        size_bytes: model.size_bytes,
+        load_ms: model.load_time.as_secs_f64() * 1e3,
+        prefill,
+        decode,
+        peak_rss_bytes: peak_rss_bytes()?,
+    })
+}
+
+/// Different tokens that mean nothing; speed does not depend on them.
+fn prompt(count: usize, vocabulary: usize) -> Vec<u32> {
+    (0..count).map(|index| ((1000 + index * 37) % vocabulary) as u32).collect()
+}
+
+fn time_prefill(session: &mut dyn Session, prompt: &[u32]) -> Result<Duration> {
+    session.truncate(0);
+    let started = Instant::now();
+    session.forward(prompt, &Cancel::default())?;
+    Ok(started.elapsed())
+}
+
+fn time_decode(session: &mut dyn Session, prompt: &[u32], count: usize) -> Result<Duration> {
+    session.truncate(0);
+    let mut next = likeliest(session.forward(prompt, &Cancel::default())?);
+    let started = Instant::now();
+    for _ in 0..count {
+        next = likeliest(session.forward(&[next], &Cancel::default())?);
+    }
+    Ok(started.elapsed())
+}
+
+fn likeliest(logits: &[f32]) -> u32 {
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(token, _)| token as u32)
+}
+
+fn rate(tokens: usize, repeat: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<Rate> {
+    let mut times = (0..repeat).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    times.sort();
+    Ok(Rate { tokens, tokens_per_second: tokens as f64 / times[times.len() / 2].as_secs_f64() })
+}
+
+/// `VmHWM` of this process.
+fn peak_rss_bytes() -> Result<u64> {
+    let path = Path::new("/proc/self/status");
+    let status = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|value| value.trim().strip_suffix("kB"))
+        .with_context(|| format!("{}: no VmHWM", path.display()))?;
+    Ok(kilobytes.trim().parse::<u64>()? * 1024)
+}

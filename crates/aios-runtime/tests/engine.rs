@@ -1,0 +1,151 @@
+//! The arithmetic in full precision, on a tiny model with unquantized weights, against candle's own implementation of the
+//! architecture: no rounding hides a difference.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "support/tiny_model.rs"]
+mod tiny_model;
+
+use std::path::Path;
+
+use aios_runtime::engine::{Cancel, EngineError};
+use aios_runtime::model::{LoadOptions, LoadedModel};
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_llama::ModelWeights;
+
+fn load(path: &Path, context: usize) -> LoadedModel {
+    LoadedModel::load("tiny", path, &LoadOptions { context }).unwrap()
+}
+
+/// Writes the tiny model with `f32` weights and its metadata changed.
+fn write_unquantized(path: &Path, change: impl FnOnce(&mut Vec<(String, Value)>)) {
+    tiny_model::write_with(path, |metadata, tensors| {
+        for (_, tensor) in tensors.iter_mut() {
+            let values = tensor.dequantize(&Device::Cpu).unwrap();
+            *tensor = QTensor::quantize(&values, GgmlDType::F32).unwrap();
+        }
+        change(metadata);
+    });
+}
+
+fn assert_same_as_candle(path: &Path) {
+    let model = load(path, tiny_model::CONTEXT);
+    let mut file = std::fs::File::open(path).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let mut reference = ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    let mut session = model.engine.session().unwrap();
+
+    let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
+    let mut position = 0;
+    for step in 0..40 {
+        let input = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let theirs: Vec<f32> = reference.forward(&input, position).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        position += tokens.len();
+        let ours = session.forward(&tokens, &Cancel::default()).unwrap();
+        let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
+        for (token, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            assert!((a - b).abs() < 1e-3 * largest, "step {step}, token {token}: {a} and {b}");
+        }
+        let next = (0..theirs.len()).max_by(|&a, &b| theirs[a].total_cmp(&theirs[b])).unwrap();
+        tokens = vec![next as u32];
+    }
+}
+
+#[test]
+fn logits_are_those_of_candle_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_unquantized(&path, |_| {});
+    assert_same_as_candle(&path);
+}
+
+#[test]
+fn the_rope_base_of_the_file_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_unquantized(&path, |metadata| {
+        let base = metadata.iter_mut().find(|(key, _)| key == "llama.rope.freq_base").unwrap();
+        base.1 = Value::F32(500.0);
+    });
+    assert_same_as_candle(&path);
+}
+
+#[test]
+fn batches_and_single_tokens_lead_to_the_same_logits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_unquantized(&path, |_| {});
+    let model = load(&path, tiny_model::CONTEXT);
+    let tokens: Vec<u32> = (0..100).map(|index| 3 + index * 11 % 200).collect();
+    let (mut whole, mut single) = (model.engine.session().unwrap(), model.engine.session().unwrap());
+    let cancel = Cancel::default();
+    let expected = whole.forward(&tokens, &cancel).unwrap();
+    for token in &tokens[..99] {
+        single.forward(std::slice::from_ref(token), &cancel).unwrap();
+    }
+    let found = single.forward(&tokens[99..], &cancel).unwrap();
+    for (a, b) in expected.iter().zip(found) {
+        assert!((a - b).abs() < 1e-3, "{a} and {b}");
+    }
+}
+
+#[test]
+fn every_block_format_loads_and_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in [GgmlDType::F16, GgmlDType::BF16, GgmlDType::Q4_0, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0] {
+        let path = folder.path().join("tiny.gguf");
+        tiny_model::write_with(&path, |_, tensors| {
+            for (_, tensor) in tensors.iter_mut().filter(|(name, _)| !name.contains("norm")) {
+                let values = tensor.dequantize(&Device::Cpu).unwrap();
+                *tensor = QTensor::quantize(&values, dtype).unwrap();
+            }
+        });
+        let model = load(&path, tiny_model::CONTEXT);
+        let mut session = model.engine.session().unwrap();
+        let logits = session.forward(&[5, 6, 7], &Cancel::default()).unwrap();
+        assert!(logits.iter().all(|logit| logit.is_finite()) && logits.iter().any(|&logit| logit != 0.0), "{dtype:?}");
+    }
+}
+
+#[test]
+fn the_context_is_bounded_by_the_option_and_by_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write(&path);
+    assert_eq!(load(&path, 1 << 20).engine.info().context_length, tiny_model::CONTEXT);
+    let model = load(&path, 16);
+    assert_eq!(model.engine.info().context_length, 16);
+    let mut session = model.engine.session().unwrap();
+    session.forward(&[5; 10], &Cancel::default()).unwrap();
+    let result = session.forward(&[5; 7], &Cancel::default()).map(|_| ());
+    assert!(matches!(result, Err(EngineError::ContextFull { capacity: 16, needed: 17 })));
+    assert_eq!(session.len(), 10);
+    session.forward(&[5; 6], &Cancel::default()).unwrap();
+}
+
+#[test]
+fn a_cancelled_call_leaves_the_context_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write(&path);
+    let model = load(&path, 64);
+    let mut session = model.engine.session().unwrap();
+    session.forward(&[5; 3], &Cancel::default()).unwrap();
+    let cancel = Cancel::default();
+    cancel.cancel();
+    assert!(matches!(session.forward(&[6; 3], &cancel).map(|_| ()), Err(EngineError::Cancelled)));
+    assert_eq!(session.len(), 3);
+}
+
+#[test]
+fn a_token_beyond_the_vocabulary_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write(&path);
+    let model = load(&path, 64);
+    let mut session = model.engine.session().unwrap();
+    assert!(session.forward(&[u32::MAX], &Cancel::default()).is_err());
+    assert!(session.is_empty());
+}
