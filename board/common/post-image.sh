@@ -5,7 +5,9 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 BINARIES_DIR=${BINARIES_DIR:-$1}
-board_dir=$top/board/${BOARD:?the name of a folder below board/}
+# Buildroot called by hand names the defconfig, configs/aios_BOARD_defconfig, in its configuration.
+BOARD=${BOARD:-$(sed -n 's|^BR2_DEFCONFIG=".*/aios_\(.*\)_defconfig"|\1|p' "$BR2_CONFIG")}
+board_dir=$top/board/$BOARD
 # shellcheck source=board/x86_64/meta
 . "$board_dir/meta"
 # shellcheck source=support/stage.sh
@@ -14,7 +16,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$("$top/support/source-date.sh")}
 export ARCH BINARIES_DIR TARGET_DIR HOST_DIR BUILD_DIR SOURCE_DATE_EPOCH LC_ALL=C
 export PATH="$HOST_DIR/bin:$HOST_DIR/sbin:$PATH"
 image=$BINARIES_DIR/aios-$BOARD
-[ "$STAGE_TOTAL" != 0 ] || stage_total 5
+[ "$STAGE_TOTAL" != 0 ] || stage_total 6
 
 models_image() {
 	mkfs.erofs --quiet --all-root "-T$SOURCE_DATE_EPOCH" -U 6b1d2a7e-a105-4000-8000-0000000000f2 -L models \
@@ -110,4 +112,4 @@ boot_key=$(inputs_key "${common[@]}" "${boot_files[@]}" "=$(stage_key initramfs)
 stage "disk image" "$boot_key" "$image.img" -- disk_image
 stage "virtual disk" "$boot_key" "$image.qcow2" -- qcow2_image
 stage "live image" "$boot_key" "$image.iso" -- live_image
-checksums
+stage "checksums" "$boot_key" "$BINARIES_DIR/SHA256SUMS" -- checksums

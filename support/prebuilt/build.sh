@@ -27,10 +27,10 @@ export ARCH KERNEL_IMAGE RUST_TARGET
 
 manifest=$BUILD_DIR/packages
 programs=$BUILD_DIR/programs
+debian=$BUILD_DIR/debian-target
 OVERLAYS=$(config BR2_ROOTFS_OVERLAY)
 POST_BUILD=$(config BR2_ROOTFS_POST_BUILD_SCRIPT)
 POST_IMAGE=$(config BR2_ROOTFS_POST_IMAGE_SCRIPT)
-export OVERLAYS POST_BUILD
 
 # Facts of the factory models that the defconfig chooses: package/aios-model-x where BR2_PACKAGE_AIOS_MODEL_X=y.
 models() {
@@ -47,17 +47,24 @@ fetch_models() {
 	for facts in $(models); do "$top/support/fetch-model.sh" "$facts" "$BINARIES_DIR/models"; done
 }
 
+# The Debian part, then the product's programs and overlay, then the hooks that both bases run.
 root_file_system() {
-	"$here/target.sh" "$manifest" "$programs"
+	rm -rf "$TARGET_DIR"
+	cp -a "$debian" "$TARGET_DIR"
+	install -m 755 "$programs/aios" "$programs/aios-runtime" "$TARGET_DIR/usr/bin/"
+	install -m 755 "$programs/aios-init" "$TARGET_DIR/usr/sbin/"
+	ln -s aios-init "$TARGET_DIR/usr/sbin/init"
+	for overlay in $OVERLAYS; do cp -a "$overlay/." "$TARGET_DIR/"; done
+	for hook in $POST_BUILD; do "$hook" "$TARGET_DIR"; done
+
 	rm -f "$BINARIES_DIR/rootfs.erofs.new"
-	"$HOST_DIR/bin/mkfs.erofs" --quiet -zlz4hc,12 -C65536 --all-root "-T$SOURCE_DATE_EPOCH" \
-		-U 6b1d2a7e-a105-4000-8000-0000000000f1 -L root -Eztailpacking,fragments,dedupe \
-		"$BINARIES_DIR/rootfs.erofs.new" "$TARGET_DIR"
+	"$HOST_DIR/bin/mkfs.erofs" --quiet -zlz4hc,9 -C65536 --all-root "-T$SOURCE_DATE_EPOCH" \
+		-U 6b1d2a7e-a105-4000-8000-0000000000f1 -L root -Eztailpacking "$BINARIES_DIR/rootfs.erofs.new" "$TARGET_DIR"
 	mv "$BINARIES_DIR/rootfs.erofs.new" "$BINARIES_DIR/rootfs.erofs"
 }
 
 mkdir -p "$BINARIES_DIR" "$BUILD_DIR" "$HOST_DIR" "$DL_DIR"
-stage_total 11
+stage_total 13
 stage "packages" "$(inputs_key "$here/$ARCH.lock" "$here/fetch.sh" "$here/apt.sh" "=$DL_DIR")" \
 	"$manifest" "$DL_DIR/debs" -- "$here/fetch.sh" "$manifest"
 stage "host tools" "$(inputs_key "$manifest" "$here/host-tools.sh" "=$HOST_DIR")" \
@@ -65,9 +72,12 @@ stage "host tools" "$(inputs_key "$manifest" "$here/host-tools.sh" "=$HOST_DIR")
 stage "programs" "" -- "$top/support/build-programs.sh" "$programs"
 # shellcheck disable=SC2046 # paths below package/ have no blanks
 stage "factory models" "$(inputs_key "$top/support/fetch-model.sh" $(models))" "$BINARIES_DIR/models" -- fetch_models
+stage "kernel and base programs" "$(inputs_key "$manifest" "$here/target.sh" "$here/modules.sh" "$here/target.files" \
+	"$here/target.applets" "$top/board/$BOARD/modules.exclude")" \
+	"$debian" "$BINARIES_DIR/$KERNEL_IMAGE" -- env TARGET_DIR="$debian" "$here/target.sh" "$manifest"
 # shellcheck disable=SC2086 # a defconfig names several overlays and hooks with blanks between
-stage "root file system" "$(inputs_key "=$SOURCE_DATE_EPOCH" "=$TARGET_DIR" "$manifest" "$programs" "$here" \
-	"$top/board/$BOARD/modules.exclude" $OVERLAYS $POST_BUILD)" \
+stage "root file system" "$(inputs_key "=$SOURCE_DATE_EPOCH" "=$TARGET_DIR" "=$(stage_key "kernel and base programs")" \
+	"$programs" "${BASH_SOURCE[0]}" "$top/Cargo.toml" $OVERLAYS $POST_BUILD)" \
 	"$BINARIES_DIR/rootfs.erofs" "$TARGET_DIR/usr" -- root_file_system
 stage "boot loader" "$(inputs_key "$manifest" "$here/grub.sh")" "$BINARIES_DIR/grub.img" -- "$here/grub.sh"
 export STAGE_NUMBER STAGE_TOTAL

@@ -1,0 +1,106 @@
+# One way in for everything: `make help`. Rooms: configs/ says what to build, support/ how, board/ what a machine is.
+# Targets that are not named here are Buildroot's, where Buildroot is the base (menuconfig, legal-info, aios-rebuild, ...).
+
+SHELL := bash
+O ?= $(CURDIR)/output
+DL_DIR ?= $(CURDIR)/dl
+DEFCONFIG ?= aios_x86_64_defconfig
+IMAGE ?= qcow2
+FIRMWARE ?= uefi
+export O DL_DIR DEFCONFIG
+
+build := support/build.sh
+host := support/host-packages.sh
+vm := support/vm.sh
+
+.PHONY: all help check test demo run up down boot bench bench-boot bench-inference lock pin-buildroot reproducible clean distclean
+.DEFAULT_GOAL := all
+
+all:
+	@$(build) image
+
+%_defconfig: FORCE
+	@$(build) select $@
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: Images
+#:   make aios_x86_64_defconfig   choose what to build (configs/)
+#:   make                         build it: output/images/
+#:   make reproducible            build twice and compare
+#:   make lock                    pin Debian's current packages for the prebuilt base
+#:   make pin-buildroot           pin the Buildroot release, after a check of its signature
+#:   make clean | distclean       remove the output | downloads and compiled programs too
+#:
+#: In QEMU
+#:   make demo                    build, boot, ask the local model a question
+#:   make run                     console in this terminal
+#:   make up | down               in the background, until the model answers | orderly shutdown
+#:   make boot IMAGE=iso|img|qcow2 FIRMWARE=uefi|bios
+#:
+#: Checks
+#:   make check                   format, lints, dependencies, shell scripts, documentation
+#:   make test                    every test, QEMU boots included
+#:   make bench-boot | bench-inference
+#:
+#: Variables
+#:   BASE=buildroot|prebuilt      insist on a base        BUILDROOT=DIR   use this Buildroot tree
+#:   YES=1 (or CI=true)           install missing packages without asking
+#:   DEBIAN_MIRROR=ADDRESS        another mirror than the machine's own
+#:   MODEL_URL=ADDRESS            a copy of the factory model
+#:   O=DIR  DL_DIR=DIR            output and download folders
+
+check:
+	@$(host) check
+	@support/check.sh
+
+test: all
+	@$(host) run test
+	@support/test.sh
+
+demo: all
+	@$(vm) demo
+
+run: all
+	@$(vm) run
+
+up: all
+	@$(vm) up
+
+down:
+	@$(vm) down
+
+boot: all
+	@$(vm) boot --image $(IMAGE) --firmware $(FIRMWARE)
+
+bench: bench-boot bench-inference
+
+bench-boot: all
+	@$(vm) bench-boot
+
+bench-inference: all
+	@support/bench-inference.sh
+
+lock:
+	@$(host) lock
+	@for wanted in support/prebuilt/packages.*; do ARCH=$${wanted##*.} support/prebuilt/lock.sh; done
+
+pin-buildroot:
+	@support/buildroot.sh pin
+
+reproducible:
+	@support/reproducible.sh
+
+clean:
+	rm -rf $(O)
+
+distclean: clean
+	rm -rf $(DL_DIR) target
+
+FORCE:
+
+Makefile: ;
+
+.DEFAULT:
+	@$(build) target $@
