@@ -71,6 +71,8 @@ struct Init {
     hotplug: Option<Hotplug>,
     /// None in a container: the buttons are the host's.
     power_buttons: Option<PowerButtons>,
+    /// When to look for further ones.
+    look_for_buttons_at: Time,
     boot_failures: Vec<String>,
     log_to_console: bool,
     all_ready_said: bool,
@@ -142,6 +144,7 @@ impl Init {
             watchdog: report.watchdog.map(|watchdog| (watchdog, Time::ZERO)),
             hotplug: report.hotplug,
             power_buttons: (mode == Mode::Machine).then(PowerButtons::find),
+            look_for_buttons_at: Time::ZERO,
             boot_failures: report.failures,
             log_to_console: kernel_was_told(LOG_TO_CONSOLE),
             all_ready_said: false,
@@ -213,7 +216,10 @@ impl Init {
     /// A press is the wish that the machine end.
     fn take_power_button(&mut self) {
         let Some(buttons) = &mut self.power_buttons else { return };
-        buttons.look_again();
+        if self.look_for_buttons_at <= now() {
+            buttons.look_again();
+            self.look_for_buttons_at = now() + TURN_MAX;
+        }
         if buttons.pressed() {
             say("power button pressed");
             self.end(Kind::PowerOff);
