@@ -18,7 +18,7 @@ use aios_core::config::Config;
 use crate::cmdline::Cmdline;
 use crate::console::say;
 use crate::layout::ROOT_VARIABLE;
-use crate::modules::{Hotplug, ModuleTree, RunningKernel, coldplug};
+use crate::modules::{Hotplug, ModuleTree, Round, RunningKernel, coldplug};
 use crate::watchdog::Watchdog;
 use crate::{Mode, modules};
 
@@ -48,6 +48,7 @@ pub struct BootReport {
 
 /// Performs the boot stages.
 pub fn bring_up(mode: Mode) -> BootReport {
+    say(format_args!("PID 1 (aios {})", env!("CARGO_PKG_VERSION")));
     let mut stages = Stages::default();
     let hosted = mode == Mode::Container && std::env::var_os(ROOT_VARIABLE).is_some();
     let (storage, hotplug, cmdline) = match (mode, hosted) {
@@ -97,28 +98,40 @@ impl Stages {
 }
 
 fn machine(stages: &mut Stages) -> (Storage, Option<Hotplug>, Cmdline) {
-    mounts::machine(stages);
+    mounts::kernel_file_systems(stages);
     // Ctrl-Alt-Del reaches PID 1 as SIGINT and does not reset the machine under the running services.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     let cmdline = stages.run("command line", Cmdline::read).unwrap_or_default();
     let mut hotplug = stages.run("hotplug", Hotplug::open);
+    // A kernel without module support has no such file, and everything built in.
+    let mut tree = match Path::new("/proc/modules").exists() {
+        true => stages.run("modules", ModuleTree::of_running_kernel),
+        false => None,
+    };
+    if let Some(tree) = &mut tree {
+        load_file_systems(stages, tree);
+    }
+    mounts::writable_places(stages);
     stages.run("loopback", loopback::up);
     // Drivers take their time to probe; the disk is there already, so its stages go on meanwhile.
     let (drivers, storage) = std::thread::scope(|scope| {
-        let drivers = scope.spawn(load_drivers);
+        let drivers = tree.map(|tree| scope.spawn(|| load_drivers(tree)));
         stages.run("models", || media::mount_models(&cmdline));
         let storage = data::bring_up(stages, &cmdline);
-        (drivers.join(), storage)
+        (drivers.map(|thread| thread.join()), storage)
     });
     match drivers {
-        Ok(Ok((loaded, tree))) => {
+        Some(Ok((tree, Ok(loaded)))) => {
             loaded.failed.iter().for_each(|reason| stages.failed("modules", reason));
             if let Some(hotplug) = &mut hotplug {
                 hotplug.continue_from(tree);
             }
+            let later = std::thread::Builder::new().name("drivers".into()).spawn(load_later_drivers);
+            stages.run("modules", || later.map(drop));
         }
-        Ok(Err(error)) => stages.failed("modules", error),
-        Err(_) => stages.failed("modules", "loading ended by a fault in init itself"),
+        Some(Ok((_, Err(error)))) => stages.failed("modules", error),
+        Some(Err(_)) => stages.failed("modules", "loading ended by a defect of init itself"),
+        None => {}
     }
     if storage == Storage::Partition {
         stages.run("entropy", entropy::load);
@@ -126,10 +139,29 @@ fn machine(stages: &mut Stages) -> (Storage, Option<Hotplug>, Cmdline) {
     (storage, hotplug, cmdline)
 }
 
-fn load_drivers() -> Result<(modules::Loaded, ModuleTree), modules::TreeError> {
-    let mut tree = ModuleTree::of_running_kernel()?;
-    let loaded = coldplug(&mut tree, &mut RunningKernel, Path::new(SYS))?;
-    Ok((loaded, tree))
+/// File systems and quotas: no device asks for them by an alias.
+fn load_file_systems(stages: &mut Stages, tree: &mut ModuleTree) {
+    let mut outcome = modules::Loaded::default();
+    ["overlay", "ext4", "quota_v2"].iter().for_each(|name| tree.load(name, &mut RunningKernel, &mut outcome));
+    outcome.failed.iter().for_each(|reason| stages.failed("modules", reason));
+}
+
+fn load_drivers(mut tree: ModuleTree) -> (ModuleTree, Result<modules::Loaded, modules::TreeError>) {
+    let loaded = coldplug(&mut tree, Round::First, &mut RunningKernel, Path::new(SYS));
+    (tree, loaded)
+}
+
+/// The drivers that no service waits for, behind everything that starts meanwhile.
+fn load_later_drivers() {
+    // Signals are the run loop's: one that was delivered here would be lost.
+    let _ = nix::sys::signal::SigSet::all().thread_block();
+    let _ = rustix::process::setpriority_process(None, 19);
+    let loaded = ModuleTree::of_running_kernel()
+        .and_then(|mut tree| coldplug(&mut tree, Round::Later, &mut RunningKernel, Path::new(SYS)));
+    match loaded {
+        Ok(loaded) => loaded.failed.iter().for_each(|reason| say(format_args!("module not loaded: {reason}"))),
+        Err(error) => say(format_args!("modules not loaded: {error}")),
+    }
 }
 
 fn container(stages: &mut Stages) -> Storage {

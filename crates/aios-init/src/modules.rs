@@ -2,6 +2,7 @@
 
 mod alias;
 mod hotplug;
+mod ko;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,9 @@ use rustix::io::Errno;
 
 pub use alias::{AliasIndex, matches};
 pub use hotplug::Hotplug;
+pub use ko::ModuleInfo;
+#[cfg(test)]
+pub use ko::testing as ko_testing;
 pub use tree::{ModuleTree, TreeError};
 
 /// `MODULE_INIT_COMPRESSED_FILE` of `finit_module(2)`: the kernel unpacks the module itself.
@@ -48,34 +52,58 @@ pub struct Loaded {
     pub failed: Vec<String>,
 }
 
-/// Loads one file. A module that is in already, or that finds none of its hardware, is no failure.
-pub fn insert(kernel: &mut dyn Kernel, file: &Path, outcome: &mut Loaded) {
-    match kernel.insert(file) {
-        Ok(()) => outcome.inserted += 1,
-        Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::EXIST | Errno::NODEV) => {}
-            _ => outcome.failed.push(format!("{}: {error}", file.display())),
-        },
+/// Loads one file and returns whether the module is in the kernel now. One that finds none of its hardware stays out, and
+/// is no failure.
+pub fn insert(kernel: &mut dyn Kernel, file: &Path, outcome: &mut Loaded) -> bool {
+    let Err(error) = kernel.insert(file) else {
+        outcome.inserted += 1;
+        return true;
+    };
+    match Errno::from_io_error(&error) {
+        Some(Errno::EXIST) => return true,
+        Some(Errno::NODEV) => {}
+        _ => outcome.failed.push(format!("{}: {error}", file.display())),
     }
+    false
 }
 
-/// Loads the modules for every device that the kernel shows under `sys`, and again for those that appear by that.
-pub fn coldplug(tree: &mut ModuleTree, kernel: &mut dyn Kernel, sys: &Path) -> Result<Loaded, TreeError> {
+/// Name of the module in a file: `kernel/a/b-c.ko.xz` is `b_c`.
+pub fn module_name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    canonical(name.split(".ko").next().unwrap_or_default())
+}
+
+/// `-` and `_` are the same in module names.
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// What a soft dependency wants before: `pre: a b post: c` gives `a` and `b`.
+fn before(text: &str) -> impl Iterator<Item = &str> {
+    text.split_ascii_whitespace().skip_while(|word| *word != "pre:").skip(1).take_while(|word| *word != "post:")
+}
+
+/// Which devices a round is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// What services may need from their first moment: disks, networks, clocks, watchdogs.
+    First,
+    /// What can come while they start: processor features, displays, sound, keyboards.
+    Later,
+}
+
+/// Loads the modules for the devices of a round that the kernel shows under `sys`, and again for those that appear by
+/// that.
+pub fn coldplug(tree: &mut ModuleTree, round: Round, kernel: &mut dyn Kernel, sys: &Path) -> Result<Loaded, TreeError> {
     let mut outcome = Loaded::default();
     let mut seen = BTreeSet::new();
-    let mut index = None;
+    let index = tree.aliases()?;
     for _ in 0..COLDPLUG_PASSES {
-        let fresh: Vec<String> = device_aliases(sys).into_iter().filter(|alias| seen.insert(alias.clone())).collect();
-        if fresh.is_empty() {
-            break;
-        }
-        let index = match &mut index {
-            Some(index) => index,
-            empty => empty.insert(tree.aliases()?),
-        };
         let before = outcome.inserted;
-        for alias in &fresh {
-            tree.load_for_alias(index, alias, kernel, &mut outcome);
+        for alias in device_aliases(sys) {
+            if round_of(&alias) == round && seen.insert(alias.clone()) {
+                tree.load_for_alias(&index, &alias, kernel, &mut outcome);
+            }
         }
         if outcome.inserted == before {
             break;
@@ -84,9 +112,20 @@ pub fn coldplug(tree: &mut ModuleTree, kernel: &mut dyn Kernel, sys: &Path) -> R
     Ok(outcome)
 }
 
+/// When a device's turn is, by its alias.
+fn round_of(alias: &str) -> Round {
+    let Some((bus, rest)) = alias.split_once(':') else { return Round::First };
+    match bus {
+        "cpu" | "dmi" | "input" | "serio" | "hid" | "hdaudio" | "drm" => Round::Later,
+        // PCI classes 03 and 04 are displays and multimedia. The identifiers before are upper-case hexadecimal.
+        "pci" if rest.contains("bc03sc") || rest.contains("bc04sc") => Round::Later,
+        _ => Round::First,
+    }
+}
+
 /// The `modalias` of every device: those on buses, input devices (class devices with aliases) and the two odd places
 /// of the processor and the firmware tables.
-fn device_aliases(sys: &Path) -> BTreeSet<String> {
+pub fn device_aliases(sys: &Path) -> BTreeSet<String> {
     let mut aliases = BTreeSet::new();
     let mut take = |file: &Path| {
         if let Ok(text) = fs::read_to_string(file) {
@@ -164,6 +203,7 @@ mod tests {
              kernel/usb/usbcore.ko.xz:\n\
              kernel/usb/usb-storage.ko.xz: kernel/usb/usbcore.ko.xz\n\
              kernel/absent.ko:\n\
+             kernel/needs-absent.ko: kernel/absent.ko\n\
              kernel/broken.ko:\n",
         )
         .unwrap();
@@ -175,7 +215,7 @@ mod tests {
         let (sys, modules) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         device(sys.path(), "pci", "0000:00:04.0", "pci:v00001B36d0000000Dsv00001AF4sd00001100bc0Csc03i30");
         let mut kernel = BusKernel { sys: sys.path().into(), inserted: Vec::new() };
-        let outcome = coldplug(&mut tree(modules.path()), &mut kernel, sys.path()).unwrap();
+        let outcome = coldplug(&mut tree(modules.path()), Round::First, &mut kernel, sys.path()).unwrap();
         assert_eq!(kernel.inserted, ["usbcore.ko.xz", "xhci-hcd.ko.xz", "xhci-pci.ko.xz", "usb-storage.ko.xz"]);
         assert_eq!((outcome.inserted, outcome.failed.len()), (4, 0));
     }
@@ -186,10 +226,40 @@ mod tests {
         device(sys.path(), "pci", "a", "pci:v00008086d00007010sv00001AF4sd00001100bc01sc01i80");
         device(sys.path(), "pci", "b", "pci:v00001AF4d00001005sv00001AF4sd00001100bc00scFFi00");
         let mut kernel = BusKernel { sys: sys.path().into(), inserted: Vec::new() };
-        let outcome = coldplug(&mut tree(modules.path()), &mut kernel, sys.path()).unwrap();
+        let outcome = coldplug(&mut tree(modules.path()), Round::First, &mut kernel, sys.path()).unwrap();
         assert_eq!(outcome.inserted, 0);
         assert_eq!(outcome.failed.len(), 1, "{:?}", outcome.failed);
         assert!(outcome.failed[0].contains("broken.ko"), "{:?}", outcome.failed);
+    }
+
+    #[test]
+    fn what_no_service_waits_for_has_a_later_round() {
+        let (sys, modules) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut tree = tree(modules.path());
+        device(sys.path(), "pci", "0000:00:04.0", "pci:v00001B36d0000000Dsv00001AF4sd00001100bc0Csc03i30");
+        let mut kernel = BusKernel { sys: sys.path().into(), inserted: Vec::new() };
+        coldplug(&mut tree, Round::Later, &mut kernel, sys.path()).unwrap();
+        assert!(kernel.inserted.is_empty(), "{:?}", kernel.inserted);
+        for (alias, round) in [
+            ("cpu:type:x86,ven0002fam0019mod0001:feature:,0000", Round::Later),
+            ("pci:v00001234d00001111sv00001AF4sd00001100bc03sc00i00", Round::Later),
+            ("pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00", Round::First),
+            ("platform:iTCO_wdt", Round::First),
+            ("virtio:d00000001v00001AF4", Round::First),
+        ] {
+            assert_eq!(round_of(alias), round, "{alias}");
+        }
+    }
+
+    #[test]
+    fn a_module_whose_need_has_no_hardware_is_not_tried() {
+        let (sys, modules) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut tree = tree(modules.path());
+        let mut kernel = BusKernel { sys: sys.path().into(), inserted: Vec::new() };
+        let mut outcome = Loaded::default();
+        tree.load("needs-absent", &mut kernel, &mut outcome);
+        tree.load("needs_absent", &mut kernel, &mut outcome);
+        assert_eq!((kernel.inserted, outcome.failed), (vec![], vec![]));
     }
 
     #[test]
@@ -198,7 +268,7 @@ mod tests {
         fs::write(modules.path().join("blacklist"), "# no USB here\nxhci-pci\n").unwrap();
         device(sys.path(), "pci", "0000:00:04.0", "pci:v00001B36d0000000Dsv00001AF4sd00001100bc0Csc03i30");
         let mut kernel = BusKernel { sys: sys.path().into(), inserted: Vec::new() };
-        coldplug(&mut tree(modules.path()), &mut kernel, sys.path()).unwrap();
+        coldplug(&mut tree(modules.path()), Round::First, &mut kernel, sys.path()).unwrap();
         assert!(kernel.inserted.is_empty(), "{:?}", kernel.inserted);
     }
 }

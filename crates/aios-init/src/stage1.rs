@@ -1,6 +1,7 @@
 //! Stage 1, `/init` of the initramfs: loads the modules that the root file system needs, finds and mounts it, and becomes
 //! the init on it.
 
+mod drivers;
 mod media;
 
 use std::fs;
@@ -17,9 +18,10 @@ use rustix::system::{RebootCommand, reboot};
 use crate::boot::{mounts, terminal};
 use crate::cmdline::{Cmdline, Root};
 use crate::console::say;
-use crate::modules::{Loaded, RunningKernel, insert};
+use crate::modules::RunningKernel;
 use crate::storage::BlockDevice;
 
+use drivers::Drivers;
 pub use media::MEDIA;
 
 const SYS: &str = "/sys";
@@ -30,6 +32,12 @@ const SHELL: &str = "/bin/sh";
 
 /// How long a root device may take to appear. A USB disk behind a hub takes ten seconds at worst.
 const ROOT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// After this without a root the modules that no device asked for are loaded as well.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// After this the console says what is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(3);
 
 /// How often the devices are looked at: a few files in memory.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -51,52 +59,46 @@ enum Never {}
 fn start() -> Result<Never, String> {
     mounts::early().map_err(|error| format!("mounts: {error}"))?;
     say("stage 1");
-    load_modules();
     let cmdline = Cmdline::read().map_err(|error| error.to_string())?;
     let root = cmdline.root.ok_or("the kernel command line has neither aios.root= nor aios.live=")?;
     fs::create_dir_all(SYSROOT).map_err(|error| format!("{SYSROOT}: {error}"))?;
-    mount_root(&root)?;
+    let mut drivers = Drivers::read(Path::new(MODULES));
+    let found = find_root(&root, &mut drivers);
+    for reason in &drivers.outcome.failed {
+        say(format_args!("module not loaded: {reason}"));
+    }
+    let device = found?;
+    say(format_args!("root: {root} is {device}; {} modules loaded", drivers.outcome.inserted));
+    if root_is_in_memory() {
+        drivers.remove_files();
+    }
     enter_root()
 }
 
-fn load_modules() {
+/// Loads drivers and waits until the root file system is mounted at [`SYSROOT`]; returns where it was.
+fn find_root(root: &Root, drivers: &mut Drivers) -> Result<String, String> {
     let begin = Instant::now();
-    let list = fs::read_to_string(MODULES).unwrap_or_default();
-    let frees_memory = root_is_in_memory();
-    let mut outcome = Loaded::default();
-    for path in list.lines().map(str::trim).filter(|line| !line.is_empty()).map(Path::new) {
-        insert(&mut RunningKernel, path, &mut outcome);
-        if frees_memory {
-            // The initramfs is memory: once the module is in the kernel, or unwanted, its file is waste.
-            let _ = fs::remove_file(path);
-        }
-    }
-    for reason in &outcome.failed {
-        say(format_args!("module not loaded: {reason}"));
-    }
-    say(format_args!("{} modules loaded in {} ms", outcome.inserted, begin.elapsed().as_millis()));
-}
-
-/// Waits for the root device and mounts it at [`SYSROOT`].
-fn mount_root(root: &Root) -> Result<(), String> {
-    let begin = Instant::now();
-    let mut last_failure = None;
     let mut told = false;
+    drivers.load("erofs", &mut RunningKernel);
+    if let Root::Live(_) = root {
+        drivers.load("isofs", &mut RunningKernel);
+    }
     loop {
+        drivers.load_for_devices(Path::new(SYS), &mut RunningKernel);
         let devices = BlockDevice::list(Path::new(SYS));
-        match try_root(root, &devices) {
-            Ok(Some(device)) => {
-                say(format_args!("root: {root} is {device}"));
-                return Ok(());
-            }
-            Ok(None) => {}
-            Err(error) => last_failure = Some(error.to_string()),
+        let tried = try_root(root, &devices);
+        if let Ok(Some(device)) = tried {
+            return Ok(device);
+        }
+        // A device that does not say what drives it, or a file system that needs one more module.
+        if (tried.is_err() || begin.elapsed() > DRIVER_PATIENCE) && drivers.load_rest(&mut RunningKernel) {
+            continue;
         }
         if begin.elapsed() > ROOT_PATIENCE {
-            let what = last_failure.unwrap_or_else(|| "no such device".into());
+            let what = tried.err().map_or_else(|| "no such device".into(), |error| error.to_string());
             return Err(format!("root: {root}: {what} after {} s; {}", ROOT_PATIENCE.as_secs(), present(&devices)));
         }
-        if !told && begin.elapsed() > Duration::from_secs(3) {
+        if !told && begin.elapsed() > TELL_AFTER {
             say(format_args!("root: waiting for {root}"));
             told = true;
         }

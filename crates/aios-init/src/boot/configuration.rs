@@ -14,6 +14,7 @@ use super::{SYS, Stages, Storage, import};
 use crate::Mode;
 use crate::console::say;
 use crate::layout::ROOT_VARIABLE;
+use crate::modules::{Loaded, ModuleTree, RunningKernel};
 use crate::storage::{BlockDevice, FileDisk, fat};
 
 /// Volume label of first-boot configuration.
@@ -55,9 +56,19 @@ fn read_layers(stages: &mut Stages, mode: Mode) -> Config {
     Config::default()
 }
 
+/// FAT and its character sets.
+fn load_vfat() {
+    let Ok(mut tree) = ModuleTree::of_running_kernel() else { return };
+    let mut outcome = Loaded::default();
+    ["vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"]
+        .iter()
+        .for_each(|name| tree.load(name, &mut RunningKernel, &mut outcome));
+}
+
 fn import_volume(volume: &BlockDevice, storage: Storage) -> Result<(), import::ImportError> {
     let at = Path::new(VOLUME_AT);
     fs::create_dir_all(at)?;
+    load_vfat();
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_fs(volume.path(), at, "vfat", flags, "")?;
     let bundle = import::read(at, VOLUME);

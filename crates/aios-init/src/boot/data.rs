@@ -11,7 +11,6 @@ use super::mounts::{is_mount_point, mount_fs};
 use super::{SYS, Stages, media};
 use crate::cmdline::Cmdline;
 use crate::console::say;
-use crate::modules::{Loaded, ModuleTree, RunningKernel};
 use crate::storage::block::show_partition;
 use crate::storage::data::Machine;
 use crate::storage::ext4::{self, Check, ToolError};
@@ -71,8 +70,6 @@ fn mount_partition(cmdline: &Cmdline) -> Result<(), DataError> {
     let root =
         media::root_device(cmdline).ok_or_else(|| io::Error::other("the disk of the root file system is not known"))?;
     let name = root.disk_name();
-    // Quota accounting in the kernel is a module that nothing asks for by an alias.
-    load_modules(&["ext4", "quota_v2"]);
     let mut disk = FileDisk::open(&Path::new("/dev").join(name))?;
     let mut machine = ThisMachine { disk: name, shown: None };
     let prepared = prepare(&mut disk, &mut machine)?;
@@ -96,12 +93,6 @@ fn mount_ext4(node: &Path, at: &Path) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     // A kernel without project quotas refuses the option; limits are then not enforced, and the data is there.
     mount_fs(node, at, "ext4", flags, "prjquota").or_else(|_| mount_fs(node, at, "ext4", flags, ""))
-}
-
-fn load_modules(names: &[&str]) {
-    let Ok(mut tree) = ModuleTree::of_running_kernel() else { return };
-    let mut outcome = Loaded::default();
-    names.iter().for_each(|name| tree.load(name, &mut RunningKernel, &mut outcome));
 }
 
 /// A full partition breaks services in confusing ways later; this says it at once.

@@ -48,12 +48,16 @@ pub fn early() -> io::Result<()> {
     [PROC, SYSFS, DEV, RUN].iter().try_for_each(provide)
 }
 
-/// Everything on a machine of our own.
-pub fn machine(stages: &mut Stages) {
+/// The kernel's file systems on a machine of our own.
+pub fn kernel_file_systems(stages: &mut Stages) {
     for mount in [PROC, SYSFS, DEV, RUN, PTS, SHM, TMP, CGROUP] {
         stages.run("mounts", || provide(&mount));
     }
     stages.run("mounts", device_links);
+}
+
+/// What can be written on a read-only root, besides memory and data.
+pub fn writable_places(stages: &mut Stages) {
     stages.run("mounts", volatile_etc);
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvfrom, socket_with, sockopt};
 
-use super::{Kernel, Loaded, ModuleTree, TreeError, coldplug};
+use super::{Kernel, Loaded, ModuleTree, Round, TreeError, coldplug};
 
 /// Multicast group of the kernel's own events; group 2 carries those of a udev, which may be forged.
 const KERNEL_GROUP: u32 = 1;
@@ -59,7 +59,7 @@ impl Hotplug {
             empty => empty.insert(ModuleTree::of_running_kernel()?),
         };
         if lost {
-            return coldplug(tree, kernel, Path::new("/sys"));
+            return coldplug(tree, Round::First, kernel, Path::new("/sys"));
         }
         let index = tree.aliases()?;
         for alias in &aliases {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{AliasIndex, Kernel, Loaded, insert};
+use super::{AliasIndex, Kernel, Loaded, before, canonical, insert, module_name};
 
 /// Modules that the operator wants left alone, one name a line.
 const BLACKLIST: &str = "/etc/aios/modules.blacklist";
@@ -27,8 +27,8 @@ pub struct ModuleTree {
     /// Name to the names that should be loaded before it (`modules.softdep`, `pre:`).
     before: HashMap<Box<str>, Vec<Box<str>>>,
     blacklist: HashSet<String>,
-    /// Files that were offered to the kernel already.
-    tried: HashSet<Box<str>>,
+    /// Files that were offered to the kernel already, and whether it has them now.
+    tried: HashMap<Box<str>, bool>,
 }
 
 impl ModuleTree {
@@ -48,7 +48,7 @@ impl ModuleTree {
             files: dep.lines().filter_map(dependencies).collect(),
             before: softdep.lines().filter_map(soft_dependencies).collect(),
             blacklist: blacklist.lines().filter_map(blacklisted).collect(),
-            tried: HashSet::new(),
+            tried: HashMap::new(),
         })
     }
 
@@ -75,17 +75,27 @@ impl ModuleTree {
     fn load_within(&mut self, module: &str, kernel: &mut dyn Kernel, outcome: &mut Loaded, depth: usize) {
         let name = canonical(module);
         let Some(files) = self.files.get(name.as_str()) else { return };
-        if self.tried.contains(&files[0]) || depth > 8 {
+        if self.tried.contains_key(&files[0]) || depth > 8 {
             return;
         }
         let files = files.clone();
         for earlier in self.before.get(name.as_str()).cloned().unwrap_or_default() {
             self.load_within(&earlier, kernel, outcome, depth + 1);
         }
-        // modules.dep lists what is needed from near to far; the far ones must go in first.
+        // modules.dep lists what is needed from near to far; the far ones must go in first, and without one of them
+        // the rest can't be linked.
         for file in files.iter().rev() {
-            if self.tried.insert(file.clone()) {
-                insert(kernel, &self.dir.join(file.as_ref()), outcome);
+            let is_in = match self.tried.get(file) {
+                Some(is_in) => *is_in,
+                None => {
+                    let is_in = insert(kernel, &self.dir.join(file.as_ref()), outcome);
+                    self.tried.insert(file.clone(), is_in);
+                    is_in
+                }
+            };
+            if !is_in {
+                self.tried.insert(files[0].clone(), false);
+                return;
             }
         }
     }
@@ -98,28 +108,20 @@ fn read(path: &Path) -> Result<String, TreeError> {
 /// `kernel/a/b-c.ko.xz: kernel/d.ko.xz` to (`b_c`, both files).
 fn dependencies(line: &str) -> Option<(Box<str>, Vec<Box<str>>)> {
     let (file, needs) = line.split_once(':')?;
-    let stem = file.rsplit('/').next()?.split(".ko").next()?;
     let files = std::iter::once(file.trim()).chain(needs.split_ascii_whitespace()).map(Into::into).collect();
-    Some((canonical(stem).into(), files))
+    Some((module_name(Path::new(file)).into(), files))
 }
 
 /// `softdep a pre: b c post: d` to (`a`, `b`, `c`). What should follow is left to the devices that appear.
 fn soft_dependencies(line: &str) -> Option<(Box<str>, Vec<Box<str>>)> {
-    let mut words = line.strip_prefix("softdep ")?.split_ascii_whitespace();
-    let name = canonical(words.next()?);
-    let before = words.skip_while(|word| *word != "pre:").skip(1).take_while(|word| *word != "post:");
-    Some((name.into(), before.map(Into::into).collect()))
+    let (name, rest) = line.strip_prefix("softdep ")?.split_once(' ')?;
+    Some((canonical(name).into(), before(rest).map(Into::into).collect()))
 }
 
 fn blacklisted(line: &str) -> Option<String> {
     let name = line.split('#').next()?.trim();
     let name = name.strip_prefix("blacklist ").unwrap_or(name).trim();
     (!name.is_empty()).then(|| canonical(name))
-}
-
-/// `-` and `_` are the same in module names.
-fn canonical(name: &str) -> String {
-    name.replace('-', "_")
 }
 
 #[cfg(test)]
