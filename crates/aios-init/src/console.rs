@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +16,17 @@ const CONSOLE: &str = "/dev/console";
 /// A console that takes no bytes for this long loses the rest of the line: PID 1 must not hang on a serial line.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// After such a loss nothing is waited for during this time, so that a stuck console and a talkative unit together do not
+/// hold PID 1.
+const DISTRUST: Duration = Duration::from_secs(10);
+
+/// A pipe that reports room takes so many bytes without blocking (`PIPE_BUF`).
+const CHUNK_BYTES: usize = 4096;
+
 static TO_STDOUT: AtomicBool = AtomicBool::new(false);
+
+/// Milliseconds since the kernel started, until which the console is not waited for.
+static DISTRUSTED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// In a container the console is whatever PID 1 was started with.
 pub fn use_stdout() {
@@ -50,18 +60,24 @@ pub fn write_line(text: &str) {
 }
 
 fn write_patiently<W: Write + AsFd>(out: &mut W, mut bytes: &[u8]) {
-    let deadline = Instant::now() + PATIENCE;
+    let trusted = milliseconds(since_kernel_start()) >= DISTRUSTED_UNTIL.load(Ordering::Relaxed);
+    let deadline = Instant::now() + if trusted { PATIENCE } else { Duration::ZERO };
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         let Ok(timeout) = Timespec::try_from(left) else { return };
         let writable = poll(&mut [PollFd::new(&*out, PollFlags::OUT)], Some(&timeout));
         if !matches!(writable, Ok(1..)) {
+            DISTRUSTED_UNTIL.store(milliseconds(since_kernel_start() + DISTRUST), Ordering::Relaxed);
             return;
         }
-        match out.write(bytes) {
+        match out.write(&bytes[..bytes.len().min(CHUNK_BYTES)]) {
             Ok(0) | Err(_) => return,
             Ok(written) => bytes = &bytes[written..],
         }
     }
     let _ = out.flush();
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

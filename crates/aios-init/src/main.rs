@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use aios_init::console::{self, say};
 use aios_init::layout::Layout;
+use aios_init::run::Handover;
 use aios_init::{Mode, boot, run, stage1};
 
 /// The initramfs has this list and the root file system has not.
@@ -27,6 +28,11 @@ fn main() -> ExitCode {
     if mode == Mode::Container {
         console::use_stdout();
     }
-    let report = boot::bring_up(mode);
-    run::run(mode, Layout::of(mode), report)
+    let handover = match std::panic::catch_unwind(|| boot::bring_up(mode)) {
+        Ok(report) => Handover::from(report),
+        Err(_) => {
+            Handover { failures: vec!["boot: a defect ended it early; see the console".into()], ..Handover::default() }
+        }
+    };
+    run::run(mode, Layout::of(mode), handover)
 }

@@ -10,6 +10,7 @@ mod signals;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aios_core::control::UnitState;
@@ -40,16 +41,44 @@ const PANIC_REST: Duration = Duration::from_millis(100);
 /// Kernel command line: copies the units' output to the console.
 const LOG_TO_CONSOLE: &str = "aios.log=console";
 
-/// Runs the units until the shutdown is complete.
-pub fn run(mode: Mode, layout: Layout, report: BootReport) -> ! {
-    let mut init = Init::new(mode, layout, report);
-    init.say_defects();
-    loop {
-        match catch_unwind(AssertUnwindSafe(|| init.turn())) {
-            Ok(None) => {}
-            Ok(Some(kind)) => shutdown::finish(kind, mode),
-            // The panic hook has told the console where.
+/// What the boot hands over to the loop; nothing, when the boot itself broke down.
+#[derive(Debug, Default)]
+pub struct Handover {
+    pub failures: Vec<String>,
+    pub watchdog: Option<Watchdog>,
+    pub hotplug: Option<Hotplug>,
+    pub emergency_shell: Option<PathBuf>,
+}
+
+impl From<BootReport> for Handover {
+    fn from(report: BootReport) -> Self {
+        let BootReport { failures, watchdog, hotplug, emergency_shell, .. } = report;
+        Handover { failures, watchdog, hotplug, emergency_shell }
+    }
+}
+
+/// Runs the units until the shutdown is complete. A panic has been told by the panic hook; here it is only survived.
+pub fn run(mode: Mode, layout: Layout, mut handover: Handover) -> ! {
+    let mut init = loop {
+        let given = std::mem::take(&mut handover);
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let mut init = Init::new(mode, layout.clone(), given);
+            init.say_defects();
+            init
+        }));
+        match made {
+            Ok(init) => break init,
             Err(_) => std::thread::sleep(PANIC_REST),
+        }
+    };
+    loop {
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(kind) = init.turn() {
+                shutdown::finish(kind, mode);
+            }
+        }));
+        if turned.is_err() {
+            std::thread::sleep(PANIC_REST);
         }
     }
 }
@@ -103,9 +132,9 @@ fn kernel_was_told(word: &str) -> bool {
 }
 
 impl Init {
-    fn new(mode: Mode, layout: Layout, report: BootReport) -> Self {
+    fn new(mode: Mode, layout: Layout, handover: Handover) -> Self {
         let mut loaded = unit::load(&layout.unit_directories);
-        if let Some(console) = report.emergency_shell {
+        if let Some(console) = handover.emergency_shell {
             let shell = Unit::emergency_shell(console);
             loaded.units.insert(shell.name.clone(), Ok(shell));
         }
@@ -141,11 +170,11 @@ impl Init {
             notify,
             server,
             desk: Desk::default(),
-            watchdog: report.watchdog.map(|watchdog| (watchdog, Time::ZERO)),
-            hotplug: report.hotplug,
+            watchdog: handover.watchdog.map(|watchdog| (watchdog, Time::ZERO)),
+            hotplug: handover.hotplug,
             power_buttons: (mode == Mode::Machine).then(PowerButtons::find),
             look_for_buttons_at: Time::ZERO,
-            boot_failures: report.failures,
+            boot_failures: handover.failures,
             log_to_console: kernel_was_told(LOG_TO_CONSOLE),
             all_ready_said: false,
             ending: None,
