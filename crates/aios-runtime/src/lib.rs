@@ -4,10 +4,17 @@
 //! [`generate`] (tokens, sampling, stop sequences) → [`engine`] (arithmetic).
 
 pub mod bench;
+pub mod daemon;
 pub mod engine;
 pub mod generate;
 pub mod gguf;
+pub mod grpc;
+pub mod inference;
 pub mod model;
+pub mod openai;
+pub mod registry;
 pub mod sampling;
+pub mod scheduler;
+pub mod server;
 pub mod template;
 pub mod tokenizer;

@@ -1,0 +1,78 @@
+//! The process around the server: configuration, log, threads, signals, exit codes.
+
+use std::{env, io, path::PathBuf, process::ExitCode};
+
+use aios_core::config::{self, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    engine,
+    server::{Options, ServeError, Server, gguf_loader},
+};
+
+/// Exit code of a bad configuration (`EX_USAGE`): starting again won't help.
+const EXIT_CONFIG: u8 = 64;
+
+/// Threads for the protocols. They only move bytes; the arithmetic has its own.
+const PROTOCOL_THREADS: usize = 2;
+
+/// Serves until SIGTERM or SIGINT. `files` are configuration files in place of the system's.
+pub fn run(files: &[PathBuf]) -> ExitCode {
+    let files = if files.is_empty() { config::system_layers() } else { files.to_vec() };
+    let config = match config::load(&files) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("aios-runtime: configuration: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    start_log(&config);
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aios-runtime: {error:#}");
+            let bad_config = matches!(error.downcast_ref(), Some(ServeError::Config { .. }));
+            if bad_config {
+                let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+                eprintln!("aios-runtime: the configuration is from {}", files.join(", "));
+            }
+            if bad_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    // Before the first thread: the number of threads is set through the environment.
+    engine::use_threads(config.runtime.threads)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(PROTOCOL_THREADS).enable_all().build()?;
+    let served = runtime.block_on(async {
+        let shutdown = shutdown()?;
+        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let options = Options { runtime: config.runtime, credentials, loader: gguf_loader() };
+        let server = Server::bind(options).await?;
+        anyhow::Ok(server.run(shutdown).await?)
+    });
+    // A load or a cancelled request that has not noticed yet ends with the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// Completes when the process is asked to end.
+fn shutdown() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Logs to standard output. Whoever captures it adds the time.
+fn start_log(config: &Config) {
+    let default = || EnvFilter::new(config.log.level.as_str());
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false).without_time().init();
+}

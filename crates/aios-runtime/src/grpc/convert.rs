@@ -1,0 +1,150 @@
+//! Between the domain's types and the wire's.
+
+use aios_api::runtime::v1::{
+    FinishReason, InferRequest, InferResponse, Message, Model, ModelState, Role, Timings, Usage, infer_request,
+    stream_infer_response::Done,
+};
+use tonic::Status;
+
+use crate::{
+    generate::Finish,
+    inference::{Completed, FailedRun, Input, MAX_STOPS, Refusal, Request},
+    registry::{Listed, ListedState, RegistryError, Resident, millis},
+    sampling::Sampling,
+    template::ChatMessage,
+};
+
+/// Checks a request and gives it a name.
+pub fn request(wire: InferRequest) -> Result<Request, Status> {
+    let input = match wire.input {
+        Some(infer_request::Input::Prompt(text)) => Input::Text(text),
+        Some(infer_request::Input::Conversation(conversation)) => {
+            let messages: Result<Vec<_>, _> = conversation.messages.into_iter().map(message).collect();
+            Input::Chat(messages?)
+        }
+        None => return Err(Status::invalid_argument("input: set prompt or conversation")),
+    };
+    if matches!(&input, Input::Chat(messages) if messages.is_empty()) {
+        return Err(Status::invalid_argument("conversation.messages: must hold at least one message"));
+    }
+    let sampling = wire.sampling.unwrap_or_default();
+    let (temperature, top_p) = (sampling.temperature.unwrap_or(1.0), sampling.top_p.unwrap_or(1.0));
+    let sampling = Sampling { temperature, top_p, seed: sampling.seed };
+    sampling.validate().map_err(|error| Status::invalid_argument(format!("sampling: {error}")))?;
+    if wire.max_tokens == Some(0) {
+        return Err(Status::invalid_argument("max_tokens: must be at least 1"));
+    }
+    if wire.stop.len() > MAX_STOPS || wire.stop.iter().any(String::is_empty) {
+        return Err(Status::invalid_argument(format!("stop: at most {MAX_STOPS} texts, none of them empty")));
+    }
+    Ok(Request {
+        id: format!("{:032x}", rand::random::<u128>()),
+        model: wire.model,
+        input,
+        sampling,
+        max_tokens: wire.max_tokens.map(|bound| bound as usize),
+        stop: wire.stop,
+    })
+}
+
+fn message(wire: Message) -> Result<ChatMessage, Status> {
+    let role = match wire.role() {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Unspecified => {
+            return Err(Status::invalid_argument("conversation.messages: every message needs a known role"));
+        }
+    };
+    Ok(ChatMessage { role: role.to_owned(), content: wire.content })
+}
+
+/// A whole answer.
+pub fn response(model: &str, text: String, completed: &Completed) -> InferResponse {
+    let Done { model, finish_reason, usage, timings } = done(model, completed);
+    InferResponse { model, text, finish_reason, usage, timings }
+}
+
+/// The end of a streamed answer.
+pub fn done(model: &str, completed: &Completed) -> Done {
+    let generated = &completed.generated;
+    let finish_reason = match generated.finish {
+        Finish::Stop => FinishReason::Stop,
+        Finish::Length => FinishReason::Length,
+    };
+    let usage = Usage {
+        prompt_tokens: saturating(generated.prompt_tokens),
+        completion_tokens: saturating(generated.completion_tokens),
+    };
+    let timings = Timings {
+        queue_ms: millis(completed.queue_time),
+        prompt_ms: millis(generated.prompt_time),
+        predicted_ms: millis(generated.predict_time),
+    };
+    Done { model: model.to_owned(), finish_reason: finish_reason.into(), usage: Some(usage), timings: Some(timings) }
+}
+
+/// A model in memory.
+pub fn loaded(model: &Resident, is_default: bool) -> Model {
+    let info = model.engine.info();
+    Model {
+        id: model.id.clone(),
+        state: ModelState::Loaded.into(),
+        is_default,
+        architecture: info.architecture.clone(),
+        parameters: info.parameters,
+        context_length: saturating(info.context_length),
+        size_bytes: model.size_bytes,
+        load_ms: millis(model.load_time),
+        error: String::new(),
+    }
+}
+
+/// A model of the list.
+pub fn listed(listed: Listed) -> Model {
+    let Listed { id, is_default, size_bytes, state } = listed;
+    let (state, error) = match state {
+        ListedState::Loaded(model) => return loaded(&model, is_default),
+        ListedState::Available => (ModelState::Available, String::new()),
+        ListedState::Failed(reason) => (ModelState::Failed, reason),
+    };
+    Model { id, state: state.into(), is_default, size_bytes, error, ..Model::default() }
+}
+
+/// Why a request was not let in, as a status.
+pub fn refusal_status(refusal: Refusal) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::UnknownModel { .. } => Status::not_found(message),
+        Refusal::ContextExceeded { .. } | Refusal::Template { .. } | Refusal::EmptyPrompt { .. } => {
+            Status::invalid_argument(message)
+        }
+        Refusal::QueueFull => Status::resource_exhausted(message),
+        Refusal::ShuttingDown => Status::unavailable(message),
+        Refusal::Internal { .. } => Status::internal(message),
+    }
+}
+
+/// Why a request that was let in got no answer, as a status.
+pub fn failure_status(failed: FailedRun) -> Status {
+    match failed {
+        FailedRun::Cancelled => Status::unavailable(failed.to_string()),
+        FailedRun::Engine(_) | FailedRun::Panicked => Status::internal(failed.to_string()),
+    }
+}
+
+/// Why a model was not loaded or unloaded, as a status.
+pub fn registry_status(error: RegistryError) -> Status {
+    let message = error.to_string();
+    match error {
+        RegistryError::NotFound { .. } | RegistryError::NoDefault | RegistryError::NotLoaded(_) => {
+            Status::not_found(message)
+        }
+        RegistryError::Load(_) => Status::failed_precondition(message),
+    }
+}
+
+/// Contexts are far shorter than the wire's integers.
+fn saturating(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

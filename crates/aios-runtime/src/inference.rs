@@ -1,0 +1,146 @@
+//! What both protocols do: find the model, make tokens, wait for a slot.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::Cancel,
+    generate::GenerateRequest,
+    model::PromptError,
+    registry::{Registry, Resident},
+    sampling::Sampling,
+    scheduler::{NotAdmitted, Scheduler},
+    template::ChatMessage,
+};
+
+pub use crate::scheduler::{Completed, Event, FailedRun, Run};
+
+/// Most stop sequences of a request, as in OpenAI's API.
+pub const MAX_STOPS: usize = 4;
+
+/// Models and the workers that run them.
+pub struct Inference {
+    /// The models.
+    pub registry: Arc<Registry>,
+    /// The workers.
+    pub scheduler: Scheduler,
+}
+
+/// What is to be continued.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Text as it is.
+    Text(String),
+    /// Messages, to be rendered with the model's chat template.
+    Chat(Vec<ChatMessage>),
+}
+
+/// A request, whatever protocol it came by.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Name in the log, and towards the client.
+    pub id: String,
+    /// Model id; empty and `default` name the default model.
+    pub model: String,
+    /// What is to be continued.
+    pub input: Input,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Tokens to generate at most; the end of the context comes first where it is nearer.
+    pub max_tokens: Option<usize>,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+}
+
+/// Why a request was not let in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No loaded model has this id.
+    #[error("model '{model}' does not exist or is not loaded")]
+    UnknownModel {
+        /// Id that was asked for.
+        model: String,
+    },
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "This model's maximum context length is {context} tokens, but the {param} hold {prompt}. Shorten the {param}."
+    )]
+    ContextExceeded {
+        /// Tokens that the context holds.
+        context: usize,
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// The input's name in the protocols.
+        param: &'static str,
+    },
+    /// The chat template does not take these messages.
+    #[error("{reason}")]
+    Template {
+        /// What the template said.
+        reason: String,
+    },
+    /// There is nothing to continue.
+    #[error("The {param} must not be empty.")]
+    EmptyPrompt {
+        /// The input's name in the protocols.
+        param: &'static str,
+    },
+    /// As many requests run and wait as are allowed to.
+    #[error("All slots are busy and the queue is full: try again later.")]
+    QueueFull,
+    /// The process is about to end.
+    #[error("The runtime is shutting down: try again.")]
+    ShuttingDown,
+    /// A defect.
+    #[error("The prompt could not be made into tokens: {reason}")]
+    Internal {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl Inference {
+    /// Lets a request in, or refuses it. What it returns waits for a slot or runs; dropping that cancels it.
+    pub async fn start(&self, request: Request) -> Result<(Arc<Resident>, Run), Refusal> {
+        let name = request.id.clone();
+        let started = self.admit(request).await;
+        if let Err(refusal) = &started {
+            tracing::info!(request_id = name, reason = %refusal, "request refused");
+        }
+        started
+    }
+
+    async fn admit(&self, request: Request) -> Result<(Arc<Resident>, Run), Refusal> {
+        let unknown = || Refusal::UnknownModel { model: request.model.clone() };
+        let model = self.registry.find(&request.model).ok_or_else(unknown)?;
+        let admission = self.scheduler.admit().map_err(|reason| match reason {
+            NotAdmitted::Full => Refusal::QueueFull,
+            NotAdmitted::Closing => Refusal::ShuttingDown,
+        })?;
+        let Request { id, input, sampling, max_tokens, stop, .. } = request;
+        // A long prompt takes milliseconds, in which this thread could serve others.
+        let tokenizing = model.clone();
+        let tokens = tokio::task::spawn_blocking(move || tokens(&tokenizing, &input)).await;
+        let prompt_tokens = tokens.map_err(|error| Refusal::Internal { reason: error.to_string() })??;
+        let cancel = Arc::new(Cancel::default());
+        let request = GenerateRequest { prompt_tokens, sampling, max_tokens, stop, cancel };
+        let run = self.scheduler.submit(admission, id, model.clone(), request);
+        Ok((model, run))
+    }
+}
+
+fn tokens(model: &Resident, input: &Input) -> Result<Vec<u32>, Refusal> {
+    let (tokens, param) = match input {
+        Input::Text(text) => (model.text_tokens(text), "prompt"),
+        Input::Chat(messages) => (model.chat_tokens(messages), "messages"),
+    };
+    let tokens = tokens.map_err(|error| match error {
+        PromptError::NoTemplate(_) | PromptError::Template(_) => Refusal::Template { reason: error.to_string() },
+        PromptError::Encode(_) => Refusal::Internal { reason: error.to_string() },
+    })?;
+    let (prompt, context) = (tokens.len(), model.engine.info().context_length);
+    match prompt {
+        0 => Err(Refusal::EmptyPrompt { param }),
+        prompt if prompt >= context => Err(Refusal::ContextExceeded { context, prompt, param }),
+        _ => Ok(tokens),
+    }
+}

@@ -1,0 +1,234 @@
+//! The life of the process: bind, load, serve, drain.
+
+mod connections;
+mod socket;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use aios_api::runtime::v1::FILE_DESCRIPTOR_SET;
+use aios_core::config;
+use sd_notify::NotifyState;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    time::timeout,
+};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::{
+    grpc,
+    inference::Inference,
+    model::{LoadOptions, LoadedModel},
+    openai::{self, Token, TokenError},
+    registry::{Loader, Registry, RegistryError},
+    scheduler::Scheduler,
+};
+
+/// Time for running requests to end before they are cancelled.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Time for connections to deliver what is left after that.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Longest wait of a slot for a client that takes nothing.
+const RECEIVER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Calls at once on one gRPC connection; all that is on the way to the queue costs memory.
+const MAX_STREAMS: u32 = 256;
+
+/// Everything the server needs to know.
+pub struct Options {
+    /// The section of the configuration.
+    pub runtime: config::Runtime,
+    /// Directory below which a relative `token-file` lies.
+    pub credentials: Option<PathBuf>,
+    /// Makes models of files.
+    pub loader: Loader,
+}
+
+/// A server whose addresses are taken. Clients that connect wait until it runs.
+pub struct Server {
+    runtime: config::Runtime,
+    token: Option<Token>,
+    loader: Loader,
+    http: TcpListener,
+    address: SocketAddr,
+    grpc: UnixListener,
+    socket: socket::OwnedSocket,
+}
+
+/// Why the server could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration can't be used.
+    #[error("{key}: {reason}")]
+    Config {
+        /// Key at fault.
+        key: &'static str,
+        /// What is wrong, and what would do.
+        reason: String,
+    },
+    /// The HTTP address could not be taken.
+    #[error("listen on {address} (runtime.http.listen): {source}")]
+    Http {
+        /// Address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The Unix socket could not be taken.
+    #[error("listen on {} (runtime.grpc.socket): {reason}", path.display())]
+    Socket {
+        /// Path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The default model could not be loaded.
+    #[error("default model (runtime.default-model): {0}")]
+    Model(#[from] RegistryError),
+    /// The worker threads could not be started.
+    #[error("start the worker threads: {0}")]
+    Workers(io::Error),
+    /// A server ended by itself.
+    #[error("gRPC server: {0}")]
+    Grpc(String),
+}
+
+/// Loads GGUF files.
+pub fn gguf_loader() -> Loader {
+    Box::new(|id, path, options| Ok(LoadedModel::load(id, path, options)?))
+}
+
+impl Server {
+    /// Checks the options and takes both addresses.
+    pub async fn bind(options: Options) -> Result<Server, ServeError> {
+        let Options { runtime, credentials, loader } = options;
+        let token = token(&runtime.http, credentials.as_deref())?;
+        let failed = |source| ServeError::Http { address: runtime.http.listen, source };
+        let http = TcpListener::bind(runtime.http.listen).await.map_err(failed)?;
+        let address = http.local_addr().map_err(failed)?;
+        let (grpc, socket) = socket::bind(&runtime.grpc.socket)
+            .map_err(|reason| ServeError::Socket { path: runtime.grpc.socket.clone(), reason })?;
+        Ok(Server { runtime, token, loader, http, address, grpc, socket })
+    }
+
+    /// The HTTP address, with the port that the system chose where 0 was configured.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Loads the default model, serves until `shutdown` completes, and drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        tokio::pin!(shutdown);
+        let inference = Arc::new(inference(&self.runtime, self.loader)?);
+        if !self.runtime.default_model.is_empty() {
+            notify(&[NotifyState::Status("loading the default model")]);
+            tokio::select! {
+                loaded = inference.registry.load(&self.runtime.default_model) => drop(loaded?),
+                () = &mut shutdown => return Ok(()),
+            }
+        }
+
+        let max_body = usize::try_from(self.runtime.http.max_body.0).unwrap_or(usize::MAX);
+        let (stop, stopping) = watch::channel(false);
+        let router = openai::router(inference.clone(), self.token, max_body);
+        let http = connections::serve(self.http, router, self.runtime.http.max_connections, stopping.clone());
+        let mut http = tokio::spawn(http);
+        let mut grpc = tokio::spawn(serve_grpc(self.grpc, inference.clone(), max_body, stopping));
+
+        tracing::info!(http = %self.address, grpc = %self.socket.path().display(), "runtime ready");
+        notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = &mut grpc => Err(ServeError::Grpc(format!("ended early: {ended:?}"))),
+        };
+
+        tracing::info!("runtime stopping");
+        notify(&[NotifyState::Stopping, NotifyState::Status("finishing requests")]);
+        let _ = stop.send(true);
+        inference.scheduler.drain(DRAIN_GRACE).await;
+        if timeout(CLOSE_GRACE, async { (&mut http).await.and((&mut grpc).await) }).await.is_err() {
+            tracing::warn!("connections cut at shutdown");
+        }
+        http.abort();
+        grpc.abort();
+        tracing::info!("runtime stopped");
+        ended
+    }
+}
+
+fn inference(runtime: &config::Runtime, loader: Loader) -> Result<Inference, ServeError> {
+    let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
+    let options = LoadOptions { context: runtime.context };
+    let registry = Arc::new(Registry::new(runtime.model_dirs.clone(), default, options, loader));
+    let scheduler = Scheduler::start(runtime.slots, runtime.queue, RECEIVER_TIMEOUT).map_err(ServeError::Workers)?;
+    Ok(Inference { registry, scheduler })
+}
+
+/// The token that requests must carry. The configuration's own check is repeated here, next to the listener it is about.
+fn token(http: &config::Http, credentials: Option<&Path>) -> Result<Option<Token>, ServeError> {
+    let Some(file) = &http.token_file else {
+        if http.listen.ip().is_loopback() {
+            return Ok(None);
+        }
+        let reason = format!("{} can be reached from outside: set runtime.http.token-file as well", http.listen);
+        return Err(ServeError::Config { key: "runtime.http.listen", reason });
+    };
+    let refuse = |reason| ServeError::Config { key: "runtime.http.token-file", reason };
+    let path = match credentials {
+        _ if file.is_absolute() => file.clone(),
+        Some(credentials) => credentials.join(file),
+        None => {
+            let reason =
+                format!("{} is relative, and CREDENTIALS_DIRECTORY is not set: use an absolute path", file.display());
+            return Err(refuse(reason));
+        }
+    };
+    Token::read(&path).map(Some).map_err(|error: TokenError| refuse(error.to_string()))
+}
+
+async fn serve_grpc(
+    listener: UnixListener,
+    inference: Arc<Inference>,
+    max_message: usize,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let service = grpc::service(inference, max_message);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_serving(&health, &service).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(service)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            connections::stopped(&mut stopping).await;
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        })
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Marks a service as serving. It is passed for its type, which carries its name.
+async fn set_serving<S: tonic::server::NamedService>(health: &tonic_health::server::HealthReporter, _: &S) {
+    health.set_serving::<S>().await;
+}
+
+/// Tells the supervisor, where there is one.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "supervisor not notified");
+    }
+}

@@ -1,0 +1,100 @@
+//! HTTP connections: how many, how long they may dawdle, how they end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+/// Time for a client to send a request's headers, counted from the end of the request before.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes of a request's headers.
+const MAX_HEADER_BYTES: usize = 32 << 10;
+
+/// Most headers of a request.
+const MAX_HEADERS: usize = 100;
+
+/// Time after which a client that acknowledges nothing, or takes nothing, loses its connection.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Pause after a failure to accept, such as having no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves at most `limit` connections at once until `stopping` is true and those that are busy have ended.
+pub async fn serve(listener: TcpListener, router: Router, limit: usize, mut stopping: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(limit));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await.expect("invariant: the semaphore is never closed");
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            () = stopped(&mut stopping) => break,
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    let connection = connection(stream, router.clone(), stopping.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            // Finished connections are taken off the set.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!(%error, "connection lost");
+        return;
+    }
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = stopped(&mut stopping) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        // Clients go away whenever they like.
+        tracing::debug!(%error, "connection lost");
+    }
+}
+
+/// Completes when the server stops. The sender's end says the same as its word.
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Tokens are sent as they come, not gathered into packets.
+    stream.set_nodelay(true)?;
+    let timeout = u32::try_from(SEND_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(stream, timeout)?;
+    Ok(())
+}
