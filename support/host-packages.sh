@@ -14,6 +14,7 @@ packages_of() {
 		;;
 	run)
 		echo 'qemu-system-x86 qemu-system-x86_64'
+		echo 'qemu-utils qemu-img'
 		echo 'ovmf /usr/share/OVMF/OVMF_CODE_4M.fd'
 		;;
 	check)
