@@ -7,17 +7,19 @@ use std::{
 };
 
 use aios_image_tests::qemu::{Scratch, TestVm, images};
-use aios_vm::{ImageKind, disk, machine::DiskFormat};
+use aios_vm::{ImageKind, conf_volume::EmergencyShell, disk, machine::DiskFormat};
 
 const GIB: u64 = 1 << 30;
 const SECTOR: u64 = 512;
+/// Room for a data partition that is soon full; init makes none below 64 MiB.
+const SMALL_DATA: u64 = 128 << 20;
 
 /// The story: a device boots for the first time and takes its configuration from the stick; later boots find other
 /// sticks in it, and its disk is enlarged. What it took the first time stays.
 #[test]
 fn the_first_boot_makes_it_and_later_boots_keep_and_grow_it() {
     let scratch = Scratch::new();
-    let disk = new_disk(&scratch);
+    let disk = new_disk(&scratch, 4 * GIB);
     let (first, _) = TestVm::start_to_ready(scratch.machine("first").disk(&disk, DiskFormat::Qcow2));
     let token = first.environment().token.clone();
     let text = first.power_off();
@@ -43,7 +45,7 @@ fn the_first_boot_makes_it_and_later_boots_keep_and_grow_it() {
 #[test]
 fn a_corrupt_one_is_told_of_and_all_units_are_ready_without_it() {
     let scratch = Scratch::new();
-    let disk = new_disk(&scratch);
+    let disk = new_disk(&scratch, 4 * GIB);
     let (first, _) = TestVm::start_to_ready(scratch.machine("first").disk(&disk, DiskFormat::Qcow2));
     first.power_off();
     let raw = scratch.path().join("disk.raw");
@@ -60,10 +62,36 @@ fn a_corrupt_one_is_told_of_and_all_units_are_ready_without_it() {
     assert!(data.is_destroyed(&raw), "a damaged partition was written to");
 }
 
-fn new_disk(scratch: &Scratch) -> PathBuf {
-    let image = images().path(ImageKind::Qcow2).unwrap_or_else(|error| panic!("{error}"));
+/// The story: a service has written until nothing more went on. The next boot says so and comes up all the same.
+#[test]
+fn a_full_one_is_told_of_and_all_units_are_ready() {
+    let scratch = Scratch::new();
+    let disk = new_disk(&scratch, image_length() + SMALL_DATA);
+    let first = scratch.machine("first").disk(&disk, DiskFormat::Qcow2).emergency_shell(EmergencyShell::Allowed);
+    let (mut first, _) = TestVm::start_to_ready(first);
+    // The sum keeps the command's echo apart from its output.
+    let fill = "dd if=/dev/zero of=/var/lib/aios/fill bs=1M; sync; echo filled $((40 + 2))\n";
+    first.send_console(fill).expect("the console takes a line");
+    first.expect_line("filled 42");
+    first.power_off();
+
+    let mut second = TestVm::start(scratch.machine("second").disk(&disk, DiskFormat::Qcow2));
+    second.expect_line("aios-init: data partition is full");
+    second.expect_line("aios-init: all units Ready");
+    second.power_off();
+}
+
+fn image() -> PathBuf {
+    images().path(ImageKind::Img).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn image_length() -> u64 {
+    fs::metadata(image()).expect("the image is there").len()
+}
+
+fn new_disk(scratch: &Scratch, size: u64) -> PathBuf {
     let disk = scratch.path().join("disk.qcow2");
-    disk::create_overlay(&disk, &image, DiskFormat::Qcow2, 4 * GIB).unwrap_or_else(|error| panic!("{error}"));
+    disk::create_overlay(&disk, &image(), DiskFormat::Raw, size).unwrap_or_else(|error| panic!("{error}"));
     disk
 }
 
