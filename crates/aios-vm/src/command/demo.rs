@@ -95,7 +95,7 @@ mod tests {
             to_first_token: Some(Duration::from_millis(500)),
             total: Duration::from_millis(900),
         };
-        let model = json!({ "id": "default", "root": "tiny", "aios": { "load_ms": 1230 } });
+        let model = json!({ "id": "default", "aios": { "id": "tiny", "load_ms": 1230 } });
         let expected = "model                tiny\n\
                         load time            1.23 s\n\
                         prompt               20 tokens in 0.40 s (server)\n\

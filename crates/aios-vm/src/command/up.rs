@@ -65,8 +65,7 @@ pub fn start(output: &Path, patience: Option<Duration>) -> anyhow::Result<(Vm, V
 
 /// The name behind the id `default`.
 pub fn model_name(model: &Value) -> &str {
-    let root = model["root"].as_str().or_else(|| model["aios"]["model"].as_str());
-    root.or_else(|| model["id"].as_str()).unwrap_or("default")
+    model["aios"]["id"].as_str().or_else(|| model["id"].as_str()).unwrap_or("default")
 }
 
 fn default_patience(accelerator: Accelerator) -> Duration {
