@@ -188,7 +188,11 @@ fn become_account(unit: &Unit, account: &Account) -> Result<(), Failure> {
 fn become_user(account: &Account) -> Result<(), Failure> {
     let groups: Vec<_> = account.groups.iter().map(|gid| rustix::process::Gid::from_raw(*gid)).collect();
     let (uid, gid) = (rustix::process::Uid::from_raw(account.uid), rustix::process::Gid::from_raw(account.gid));
-    rustix::thread::set_thread_groups(&groups).map_err(at(Stage::User, "supplementary groups"))?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // In a user namespace of one user there are no groups to choose from; who is that user already stays it.
+        Err(rustix::io::Errno::PERM) if rustix::process::getuid() == uid && rustix::process::getgid() == gid => {}
+        result => result.map_err(at(Stage::User, "supplementary groups"))?,
+    }
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Stage::User, "group"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Stage::User, "user"))
 }
