@@ -74,7 +74,7 @@ pub fn module_name(file: &Path) -> String {
 }
 
 /// `-` and `_` are the same in module names.
-fn canonical(name: &str) -> String {
+pub fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 

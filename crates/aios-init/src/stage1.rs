@@ -4,6 +4,7 @@
 mod drivers;
 mod media;
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -47,32 +48,43 @@ const REBOOT_DELAY: Duration = Duration::from_secs(30);
 
 /// Runs stage 1; ends in the init of the root file system, or in a restart.
 pub fn run() -> ! {
-    let reason = match start() {
+    let failure = match start() {
         Ok(never) => match never {},
-        Err(reason) => reason,
+        Err(failure) => failure,
     };
-    give_up(&reason)
+    give_up(&failure)
 }
 
 enum Never {}
 
-fn start() -> Result<Never, String> {
-    mounts::early().map_err(|error| format!("mounts: {error}"))?;
+/// Why stage 1 did not reach the root file system.
+struct Failure {
+    stage: &'static str,
+    reason: String,
+}
+
+/// Makes a [`Failure`] of an error.
+fn at<E: Display>(stage: &'static str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure { stage, reason: error.to_string() }
+}
+
+fn start() -> Result<Never, Failure> {
+    mounts::early().map_err(at("mounts"))?;
     say("stage 1");
-    let cmdline = Cmdline::read().map_err(|error| error.to_string())?;
-    let root = cmdline.root.ok_or("the kernel command line has neither aios.root= nor aios.live=")?;
-    fs::create_dir_all(SYSROOT).map_err(|error| format!("{SYSROOT}: {error}"))?;
+    let cmdline = Cmdline::read().map_err(at("command line"))?;
+    let root = cmdline.root.ok_or("there is neither aios.root= nor aios.live=").map_err(at("command line"))?;
+    fs::create_dir_all(SYSROOT).map_err(at("root"))?;
     let mut drivers = Drivers::read(Path::new(MODULES));
     let found = find_root(&root, &mut drivers);
     for reason in &drivers.outcome.failed {
         say(format_args!("module not loaded: {reason}"));
     }
-    let device = found?;
+    let device = found.map_err(at("root"))?;
     say(format_args!("root: {root} is {device}; {} modules loaded", drivers.outcome.inserted));
     if root_is_in_memory() {
         drivers.remove_files();
     }
-    enter_root()
+    enter_root().map_err(at("root"))
 }
 
 /// Loads drivers and waits until the root file system is mounted at [`SYSROOT`]; returns where it was.
@@ -96,7 +108,7 @@ fn find_root(root: &Root, drivers: &mut Drivers) -> Result<String, String> {
         }
         if begin.elapsed() > ROOT_PATIENCE {
             let what = tried.err().map_or_else(|| "no such device".into(), |error| error.to_string());
-            return Err(format!("root: {root}: {what} after {} s; {}", ROOT_PATIENCE.as_secs(), present(&devices)));
+            return Err(format!("{root}: {what} after {} s; {}", ROOT_PATIENCE.as_secs(), present(&devices)));
         }
         if !told && begin.elapsed() > TELL_AFTER {
             say(format_args!("root: waiting for {root}"));
@@ -143,8 +155,8 @@ fn enter_root() -> Result<Never, String> {
 }
 
 /// Says why, offers a shell where the command line allows it, and starts the machine again.
-fn give_up(reason: &str) -> ! {
-    say(format_args!("stage stage 1 failed: {reason}"));
+fn give_up(failure: &Failure) -> ! {
+    say(format_args!("stage {} failed: {}", failure.stage, failure.reason));
     if Cmdline::read().is_ok_and(|cmdline| cmdline.shell) {
         match run_shell() {
             Ok(()) => {}
@@ -163,6 +175,9 @@ fn give_up(reason: &str) -> ! {
 
 /// A shell with a session and a terminal of its own, until the operator leaves it.
 fn run_shell() -> io::Result<()> {
+    if !Path::new(SHELL).exists() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "this initramfs has none"));
+    }
     let path = terminal(Path::new(SYS));
     let open = || fs::OpenOptions::new().read(true).write(true).open(&path);
     let tty = open()?;

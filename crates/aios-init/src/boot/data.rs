@@ -30,6 +30,15 @@ pub enum Storage {
     Container,
 }
 
+/// Why the data partition is not mounted.
+#[derive(Debug, thiserror::Error)]
+enum MountError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("/dev/{disk}: {source}")]
+    NoPartition { disk: String, source: DataError },
+}
+
 /// Mounts the data partition, or memory in its place.
 pub fn bring_up(stages: &mut Stages, cmdline: &Cmdline) -> Storage {
     if cmdline.is_live() {
@@ -62,7 +71,7 @@ fn in_memory(stages: &mut Stages) -> Storage {
     Storage::Memory
 }
 
-fn mount_partition(cmdline: &Cmdline) -> Result<(), DataError> {
+fn mount_partition(cmdline: &Cmdline) -> Result<(), MountError> {
     let at = Path::new(paths::DATA);
     if is_mount_point(at)? {
         return Ok(());
@@ -72,7 +81,8 @@ fn mount_partition(cmdline: &Cmdline) -> Result<(), DataError> {
     let name = root.disk_name();
     let mut disk = FileDisk::open(&Path::new("/dev").join(name))?;
     let mut machine = ThisMachine { disk: name, shown: None };
-    let prepared = prepare(&mut disk, &mut machine)?;
+    let prepared =
+        prepare(&mut disk, &mut machine).map_err(|source| MountError::NoPartition { disk: name.to_owned(), source })?;
     let node = machine.shown.map(|device| device.path()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     mount_ext4(&node, at)?;
     if prepared.grow {

@@ -1,45 +1,49 @@
 //! `modules.alias`: shell patterns over the names that devices give themselves.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The patterns of `modules.alias`, grouped by bus so that a device is compared with its own bus only.
 #[derive(Debug)]
 pub struct AliasIndex {
-    by_bus: HashMap<Box<str>, Vec<Alias>>,
-}
-
-#[derive(Debug)]
-struct Alias {
-    pattern: Box<str>,
-    module: Box<str>,
+    /// The file: tens of thousands of lines, too many to take each apart into strings of its own.
+    text: String,
+    /// Lines of `text` by bus.
+    by_bus: HashMap<String, Vec<Range<usize>>>,
 }
 
 impl AliasIndex {
-    /// Reads the text of `modules.alias`: lines `alias <pattern> <module>`, comments, and nothing else of interest.
-    pub fn parse(text: &str) -> Self {
-        let mut by_bus: HashMap<Box<str>, Vec<Alias>> = HashMap::new();
-        for line in text.lines() {
-            let mut words = line.split_ascii_whitespace();
-            if let (Some("alias"), Some(pattern), Some(module)) = (words.next(), words.next(), words.next()) {
-                let group = by_bus.entry(bus(pattern).into()).or_default();
-                group.push(Alias { pattern: pattern.into(), module: module.into() });
+    /// Takes the text of `modules.alias`: lines `alias <pattern> <module>`, comments, and nothing else of interest.
+    pub fn parse(text: String) -> Self {
+        let mut by_bus: HashMap<String, Vec<Range<usize>>> = HashMap::new();
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let end = start + line.len();
+            if let Some((pattern, _)) = alias(line) {
+                let bus = bus(pattern);
+                match by_bus.get_mut(bus) {
+                    Some(group) => group.push(start..end),
+                    None => by_bus.entry(bus.to_owned()).or_default().push(start..end),
+                }
             }
+            start = end;
         }
-        AliasIndex { by_bus }
+        AliasIndex { text, by_bus }
     }
 
-    /// The modules whose patterns match `alias`, in the file's order.
-    pub fn modules_for<'a>(&'a self, alias: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+    /// The modules whose patterns match `device`, in the file's order.
+    pub fn modules_for<'a>(&'a self, device: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         // A pattern whose bus part has a wildcard of its own is filed under the empty bus.
-        let bus = bus(alias);
+        let bus = bus(device);
         let groups = [self.by_bus.get(bus), self.by_bus.get("").filter(|_| !bus.is_empty())];
-        groups
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(move |known| matches(known.pattern.as_bytes(), alias.as_bytes()))
-            .map(|known| known.module.as_ref())
+        let lines = groups.into_iter().flatten().flatten().filter_map(|line| alias(self.text.get(line.clone())?));
+        lines.filter(move |(pattern, _)| matches(pattern.as_bytes(), device.as_bytes())).map(|(_, module)| module)
     }
+}
+
+/// Pattern and module of a line.
+fn alias(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("alias ")?.trim_end().rsplit_once(' ')
 }
 
 /// What stands before the first `:` or, where a wildcard comes earlier or there is none, nothing.
@@ -141,7 +145,7 @@ alias fs-ext4 ext4
 ";
 
     fn found(alias: &str) -> Vec<String> {
-        AliasIndex::parse(LINES).modules_for(alias).map(str::to_owned).collect()
+        AliasIndex::parse(LINES.to_owned()).modules_for(alias).map(str::to_owned).collect()
     }
 
     #[test]

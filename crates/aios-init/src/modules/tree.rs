@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{AliasIndex, Kernel, Loaded, before, canonical, insert, module_name};
@@ -22,8 +23,10 @@ pub struct TreeError {
 #[derive(Debug)]
 pub struct ModuleTree {
     dir: PathBuf,
-    /// Name (underscores) to its file and the files it needs, each relative to `dir`, nearest need first.
-    files: HashMap<Box<str>, Vec<Box<str>>>,
+    /// `modules.dep`: for each module its file and those it needs, relative to `dir`, nearest need first.
+    needs: String,
+    /// Name (underscores) to its line of `needs`.
+    lines: HashMap<Box<str>, Range<usize>>,
     /// Name to the names that should be loaded before it (`modules.softdep`, `pre:`).
     before: HashMap<Box<str>, Vec<Box<str>>>,
     blacklist: HashSet<String>,
@@ -40,12 +43,13 @@ impl ModuleTree {
 
     /// Reads `modules.dep`, `modules.softdep` and the blacklist; the latter two may be absent.
     pub fn open(dir: &Path, blacklist: &Path) -> Result<Self, TreeError> {
-        let dep = read(&dir.join("modules.dep"))?;
+        let needs = read(&dir.join("modules.dep"))?;
         let softdep = fs::read_to_string(dir.join("modules.softdep")).unwrap_or_default();
         let blacklist = fs::read_to_string(blacklist).unwrap_or_default();
         Ok(ModuleTree {
             dir: dir.to_owned(),
-            files: dep.lines().filter_map(dependencies).collect(),
+            lines: names(&needs),
+            needs,
             before: softdep.lines().filter_map(soft_dependencies).collect(),
             blacklist: blacklist.lines().filter_map(blacklisted).collect(),
             tried: HashMap::new(),
@@ -54,7 +58,7 @@ impl ModuleTree {
 
     /// Reads `modules.alias`. Kept apart from the tree so that its megabytes can go once the devices have drivers.
     pub fn aliases(&self) -> Result<AliasIndex, TreeError> {
-        Ok(AliasIndex::parse(&read(&self.dir.join("modules.alias"))?))
+        Ok(AliasIndex::parse(read(&self.dir.join("modules.alias"))?))
     }
 
     /// Loads every module that names `alias`, with what it needs.
@@ -74,11 +78,9 @@ impl ModuleTree {
     /// `depth` bounds soft dependencies that name each other.
     fn load_within(&mut self, module: &str, kernel: &mut dyn Kernel, outcome: &mut Loaded, depth: usize) {
         let name = canonical(module);
-        let Some(files) = self.files.get(name.as_str()) else { return };
-        if self.tried.contains_key(&files[0]) || depth > 8 {
-            return;
-        }
-        let files = files.clone();
+        let line = self.lines.get(name.as_str()).and_then(|line| self.needs.get(line.clone()));
+        let files: Vec<Box<str>> = line.map(files).unwrap_or_default();
+        let Some(own) = files.first().filter(|own| !self.tried.contains_key(*own) && depth <= 8) else { return };
         for earlier in self.before.get(name.as_str()).cloned().unwrap_or_default() {
             self.load_within(&earlier, kernel, outcome, depth + 1);
         }
@@ -94,7 +96,7 @@ impl ModuleTree {
                 }
             };
             if !is_in {
-                self.tried.insert(files[0].clone(), false);
+                self.tried.insert(own.clone(), false);
                 return;
             }
         }
@@ -105,11 +107,21 @@ fn read(path: &Path) -> Result<String, TreeError> {
     fs::read_to_string(path).map_err(|source| TreeError { path: path.to_owned(), source })
 }
 
-/// `kernel/a/b-c.ko.xz: kernel/d.ko.xz` to (`b_c`, both files).
-fn dependencies(line: &str) -> Option<(Box<str>, Vec<Box<str>>)> {
-    let (file, needs) = line.split_once(':')?;
-    let files = std::iter::once(file.trim()).chain(needs.split_ascii_whitespace()).map(Into::into).collect();
-    Some((module_name(Path::new(file)).into(), files))
+/// The lines of `modules.dep` by the module that they are about.
+fn names(needs: &str) -> HashMap<Box<str>, Range<usize>> {
+    let mut start = 0;
+    let lines = needs.split_inclusive('\n').map(|line| {
+        let range = start..start + line.len();
+        start = range.end;
+        (line, range)
+    });
+    lines.filter_map(|(line, range)| Some((module_name(Path::new(line.split_once(':')?.0)).into(), range))).collect()
+}
+
+/// `kernel/a/b-c.ko.xz: kernel/d.ko.xz` gives both files.
+fn files(line: &str) -> Vec<Box<str>> {
+    let (file, needs) = line.split_once(':').unwrap_or((line, ""));
+    std::iter::once(file.trim()).chain(needs.split_ascii_whitespace()).map(Into::into).collect()
 }
 
 /// `softdep a pre: b c post: d` to (`a`, `b`, `c`). What should follow is left to the devices that appear.

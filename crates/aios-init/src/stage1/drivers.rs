@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::modules::{Kernel, Loaded, ModuleInfo, device_aliases, insert, matches, module_name};
+use crate::modules::{Kernel, Loaded, ModuleInfo, canonical, device_aliases, insert, matches, module_name};
 
 /// The modules that `modules.load` lists, in an order in which all of them can be loaded.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Drivers {
 
     /// Loads a module by its name, with what it needs.
     pub fn load(&mut self, name: &str, kernel: &mut dyn Kernel) {
-        if let Some(index) = self.by_name.get(name) {
+        if let Some(index) = self.by_name.get(&canonical(name)) {
             self.load_at(*index, kernel);
         }
     }
@@ -88,7 +88,7 @@ impl Drivers {
         }
         let info = self.modules[index].info.clone().unwrap_or_default();
         for name in &info.soft_depends {
-            match self.by_name.get(name).copied() {
+            match self.by_name.get(&canonical(name)).copied() {
                 Some(needed) => self.load_at(needed, kernel),
                 None => self.load_matching(name, kernel),
             }
@@ -122,7 +122,7 @@ mod tests {
         let list: Vec<String> = [
             ("virtio_blk", "alias=virtio:d00000002v*\0depends=\0"),
             ("nvme-core", "depends=\0"),
-            ("nvme", "alias=pci:v*d*sv*sd*bc01sc08i02*\0depends=nvme_core\0"),
+            ("nvme", "alias=pci:v*d*sv*sd*bc01sc08i02*\0depends=nvme-core\0"),
             ("crc32c_generic", "alias=crc32c\0alias=crypto-crc32c\0depends=\0"),
             ("libcrc32c", "softdep=pre: crc32c\0depends=\0"),
             ("erofs", "alias=fs-erofs\0depends=libcrc32c\0"),
