@@ -96,11 +96,14 @@ fn find_root(root: &Root, drivers: &mut Drivers) -> Result<String, String> {
         drivers.load("isofs", &mut RunningKernel);
     }
     loop {
-        drivers.load_for_devices(Path::new(SYS), &mut RunningKernel);
+        let more = drivers.load_for_next_device(Path::new(SYS), &mut RunningKernel);
         let devices = BlockDevice::list(Path::new(SYS));
         let tried = try_root(root, &devices);
         if let Ok(Some(device)) = tried {
             return Ok(device);
+        }
+        if more {
+            continue;
         }
         // A device that does not say what drives it, or a file system that needs one more module.
         if (tried.is_err() || begin.elapsed() > DRIVER_PATIENCE) && drivers.load_rest(&mut RunningKernel) {
