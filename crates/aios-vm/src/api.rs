@@ -54,8 +54,8 @@ pub enum ApiError {
     BrokenOff { url: String, source: io::Error },
 }
 
-/// For the whole of an answer; a small model under TCG takes a minute for some dozen tokens.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(600);
+/// For the whole of an answer: a small model in TCG takes seconds for each token.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1800);
 /// For a question without inference.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -3,14 +3,20 @@
 use std::{
     io::{Write as _, stdout},
     path::Path,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::Duration,
 };
 
-use aios_vm::{Api, Environment, Vm, api::Answer};
+use aios_vm::{
+    Api, Environment, Vm,
+    api::{Answer, ApiError},
+    interrupt,
+};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::up;
+use super::{progress::Progress, up};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -33,19 +39,49 @@ pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
         let environment = Environment::read(&run_dir.env()).context("cannot read the running machine's env file")?;
         let api = Api::new(environment.api, environment.token);
         let model = api.default_model()?;
-        return ask(&api, &model, &options);
+        interrupt::catch();
+        return ask(api, &model, options);
     }
     let (mut vm, model) = up::start(output, None)?;
-    ask(&vm.api(), &model, &options)?;
+    ask(vm.api(), &model, options)?;
     shut_down(&mut vm)
 }
 
-fn ask(api: &Api, model: &Value, options: &Options) -> anyhow::Result<()> {
+/// What the asking thread tells.
+enum Said {
+    Piece(String),
+    Done(Result<Answer, ApiError>),
+}
+
+/// Asks on a thread of its own, so that ctrl-c is obeyed while the model is at work.
+fn ask(api: Api, model: &Value, options: Options) -> anyhow::Result<()> {
+    const STEP: Duration = Duration::from_millis(200);
     println!("\n> {}\n", options.prompt);
-    let answer = api.chat_stream(&options.prompt, options.max_tokens, |piece| {
-        print!("{piece}");
-        let _ = stdout().flush();
-    })?;
+    let (sender, said) = mpsc::channel();
+    let pieces = sender.clone();
+    thread::spawn(move || {
+        // Nobody listens any more after ctrl-c.
+        let piece = |piece: &str| drop(pieces.send(Said::Piece(piece.to_owned())));
+        let _ = sender.send(Said::Done(api.chat_stream(&options.prompt, options.max_tokens, piece)));
+    });
+    let mut before_first = Some(Progress::start());
+    let answer = loop {
+        anyhow::ensure!(!interrupt::requested(), "interrupted");
+        match said.recv_timeout(STEP) {
+            Ok(Said::Piece(piece)) => {
+                before_first.take().map_or((), Progress::finish);
+                print!("{piece}");
+                stdout().flush()?;
+            }
+            Ok(Said::Done(answer)) => break answer,
+            Err(RecvTimeoutError::Timeout) => {
+                before_first.iter_mut().for_each(|progress| progress.show("the model reads the question"));
+            }
+            Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the asking thread ended without an answer"),
+        }
+    };
+    before_first.map_or((), Progress::finish);
+    let answer = answer?;
     println!("\n");
     print!("{}", report(model, &answer));
     anyhow::ensure!(!answer.text.trim().is_empty(), "the model answered with no text");
