@@ -69,7 +69,7 @@ fn ask(api: Api, model: &Value, options: Options) -> anyhow::Result<()> {
         anyhow::ensure!(!interrupt::requested(), "interrupted");
         match said.recv_timeout(STEP) {
             Ok(Said::Piece(piece)) => {
-                before_first.take().map_or((), Progress::finish);
+                before_first.take().into_iter().for_each(Progress::finish);
                 print!("{piece}");
                 stdout().flush()?;
             }
@@ -80,7 +80,7 @@ fn ask(api: Api, model: &Value, options: Options) -> anyhow::Result<()> {
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the asking thread ended without an answer"),
         }
     };
-    before_first.map_or((), Progress::finish);
+    before_first.into_iter().for_each(Progress::finish);
     let answer = answer?;
     println!("\n");
     print!("{}", report(model, &answer));
