@@ -115,7 +115,9 @@ fn warn_if_full() {
         ));
     }
     let probe = Path::new(paths::DATA).join(".writable");
-    if let Err(error) = fs::write(&probe, b"1").and_then(|()| fs::remove_file(&probe)) {
+    let written = fs::write(&probe, b"1");
+    let _ = fs::remove_file(&probe);
+    if let Err(error) = written {
         say(format_args!("{} can't be written: {error}", paths::DATA));
     }
 }

@@ -66,11 +66,14 @@ fn put(dir: &Path) -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let (path, new) = (dir.join("random-seed"), dir.join(".random-seed.new"));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&seed)?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
-    File::open(dir)?.sync_all()
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&seed)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 fn credit(seed: &[u8; SEED_BYTES]) -> io::Result<()> {
