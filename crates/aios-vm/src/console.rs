@@ -133,9 +133,11 @@ impl ConsoleInput {
     }
 }
 
-/// Seconds since the kernel's start that init stamped onto a line: `[   3.217] aios-init: ...`.
+/// Seconds since the kernel's start that init stamped onto a line: `[   3.217] aios-init: ...`. The firmware's last text may
+/// stand before it, because it does not always end its line.
 pub fn stamp(line: &str) -> Option<Duration> {
-    let (stamp, _) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    let (before, _) = line.split_once("] aios-init: ")?;
+    let (_, stamp) = before.rsplit_once('[')?;
     Duration::try_from_secs_f64(stamp.trim().parse().ok()?).ok()
 }
 
@@ -214,6 +216,7 @@ mod tests {
     #[test]
     fn the_kernels_clock_is_read_off_a_line() {
         assert_eq!(stamp("[   3.250] aios-init: stage 1"), Some(Duration::from_millis(3250)));
-        assert_eq!(stamp("SeaBIOS"), None);
+        assert_eq!(stamp("Booting from ROM..[   2.004] aios-init: stage 1"), Some(Duration::from_millis(2004)));
+        assert_eq!(stamp("SeaBIOS [1]"), None);
     }
 }
