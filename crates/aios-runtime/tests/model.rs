@@ -80,16 +80,16 @@ fn answer(request: &GenerateRequest) -> (String, Result<Generated, GenerateError
     (text, result)
 }
 
-/// Both sides round activations to 8 bits, at other places; that this shakes the logits by up to a percent is the price of
-/// quantized products. `tests/engine.rs` compares without rounding.
+/// The reference rounds all activations to 8 bits, the engine those of single tokens; that this shakes the logits by up to
+/// a percent is the price of quantized products. `tests/engine.rs` compares without rounding.
 #[test]
 fn logits_are_those_of_candle_transformers() {
     let mut reference = reference();
-    let question = MODEL.chat_tokens(&user("What is the capital of France?")).unwrap();
+    let question = MODEL.chat_tokens(&user("What is the capital of Germany?")).unwrap();
     let counting = "One two three four five six seven eight nine ten. ".repeat(6);
     let cases = [
-        (question, "The capital of France is Paris. It is known for the Eiffel Tower."),
-        (MODEL.text_tokens(&counting).unwrap(), "One two three four five six seven eight nine ten."),
+        (question, "The capital of Germany is Berlin."),
+        (MODEL.text_tokens(&counting).unwrap(), "One two three four five"),
         (MODEL.text_tokens("fn main() {\n").unwrap(), "    println!(\"Hello, world!\");\n}\n"),
     ];
     assert!(cases[1].0.len() > 64, "the second prompt takes more than one batch");
@@ -130,26 +130,22 @@ fn a_context_that_was_cut_back_continues_as_if_it_had_never_been_longer() {
 
 #[test]
 fn the_model_answers_a_question_and_ends_its_turn() {
-    let prompt = MODEL.chat_tokens(&user("What is the capital of France?")).unwrap();
+    let prompt = MODEL.chat_tokens(&user("What is the capital of Germany?")).unwrap();
     let count = prompt.len();
-    let (text, result) = answer(&request(prompt, 60));
+    let (text, result) = answer(&request(prompt, 40));
     let generated = result.unwrap();
-    assert!(text.contains("Paris"), "{text:?}");
-    assert_eq!(generated.finish, Finish::Stop, "{text:?}");
-    assert_eq!(generated.prompt_tokens, count);
-    assert_eq!(MODEL.text_tokens(&text).unwrap().len(), generated.completion_tokens);
+    assert_eq!(text, "The capital of Germany is Berlin.");
+    assert_eq!((generated.finish, generated.prompt_tokens, generated.completion_tokens), (Finish::Stop, count, 7));
 }
 
 #[test]
 fn an_answer_ends_before_its_stop_sequence() {
-    let prompt = MODEL.chat_tokens(&user("What is the capital of France?")).unwrap();
-    let (whole, _) = answer(&request(prompt.clone(), 60));
+    let prompt = MODEL.chat_tokens(&user("What is the capital of Germany?")).unwrap();
     // A sequence that begins and ends inside of tokens.
-    let at = whole.find("Paris").unwrap();
-    let stop = whole[at - 3..at + 3].to_owned();
-    let (text, result) = answer(&GenerateRequest { stop: vec![stop], ..request(prompt, 60) });
+    let stop = vec!["many is Ber".to_owned()];
+    let (text, result) = answer(&GenerateRequest { stop, ..request(prompt, 40) });
     assert_eq!(result.unwrap().finish, Finish::Stop);
-    assert_eq!(text, whole[..at - 3]);
+    assert_eq!(text, "The capital of Ger");
 }
 
 #[test]
@@ -172,7 +168,7 @@ fn the_same_seed_gives_the_same_answer() {
     let prompt = MODEL.chat_tokens(&user("Tell me a story.")).unwrap();
     let with_seed = |seed| {
         let sampling = Sampling { temperature: 1.0, top_p: 0.95, seed: Some(seed) };
-        answer(&GenerateRequest { sampling, ..request(prompt.clone(), 16) }).0
+        answer(&GenerateRequest { sampling, ..request(prompt.clone(), 8) }).0
     };
     assert_eq!(with_seed(1), with_seed(1));
     assert_ne!(with_seed(1), with_seed(2));

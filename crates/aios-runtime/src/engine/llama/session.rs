@@ -10,9 +10,11 @@ use candle_nn::rotary_emb::rope_i;
 use super::{Layer, Weights};
 use crate::engine::{Cancel, EngineError, Session};
 
-/// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; a larger batch
-/// gains nothing, as candle multiplies row by row.
+/// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; larger batches
+/// gain little.
 const BATCH: usize = 64;
+/// Rows from which on expanding a matrix costs less than it saves.
+const EXPAND_FROM: usize = 8;
 
 /// Keys and values of the tokens so far.
 ///
@@ -142,8 +144,15 @@ fn feed_forward(layer: &Layer, input: &Tensor) -> Result<Tensor> {
     multiply(&layer.down, &(gate * multiply(&layer.up, input)?)?)
 }
 
-/// `input` times the transposed matrix, from the blocks as they are.
+/// `input` times the transposed matrix.
+///
+/// candle's products with blocks work row by row and round the input to 8 bits. Many rows are faster and more exact with
+/// the matrix expanded for the moment: measured 8 times faster for 64 rows of Q4_1. The memory for it, four bytes for each
+/// value of the largest matrix in a layer, is freed at once.
 fn multiply(matrix: &QTensor, input: &Tensor) -> Result<Tensor> {
+    if input.dim(0)? >= EXPAND_FROM {
+        return input.matmul(&matrix.dequantize(&Device::Cpu)?.t()?);
+    }
     input.apply_op1_no_bwd(matrix)
 }
 
