@@ -27,12 +27,20 @@ mount --bind "$models" "$root/usr/share/aios/models"
 mount -t proc proc "$root/proc"
 mount -t tmpfs dev "$root/dev"
 for node in null zero full random urandom; do : >"$root/dev/$node"; mount --bind "/dev/$node" "$root/dev/$node"; done
-exec env -i container=namespace-boot chroot "$root" /usr/sbin/aios-init
+exec env -i "PATH=$PATH" container=namespace-boot chroot "$root" /usr/sbin/aios-init
+"#;
+
+/// Makes a control group of its own the root of what the namespace sees, where we may make one.
+const OWN_GROUP: &str = r#"
+mkdir "$1" 2>/dev/null && echo $$ >"$1/cgroup.procs"
+shift
+exec "$@"
 "#;
 
 /// A booted root file system. Dropped, it is killed with everything in it.
 pub struct Namespace {
     unshare: Child,
+    group: PathBuf,
     /// PID 1, as seen from outside.
     init: u32,
     aios: PathBuf,
@@ -50,7 +58,10 @@ impl Namespace {
         fs::create_dir(&root)?;
         let console = dir.path().join("console.log");
         let log = fs::File::create(&console)?;
-        let mut unshare = Command::new("unshare");
+        let group = dir.path().file_name().context("a temporary directory has a name")?;
+        let group = control_groups()?.join(format!("aios-test-{}", group.display()));
+        let mut unshare = Command::new("sh");
+        unshare.args(["-c", OWN_GROUP, "own-group"]).arg(&group).arg("unshare");
         // Without root, a user namespace makes us root of the rest.
         if !is_root() {
             unshare.args(["--user", "--map-root-user"]);
@@ -65,8 +76,8 @@ impl Namespace {
             .spawn()
             .context("can't start `unshare` (Debian package util-linux)")?;
         let aios = target.join("usr/bin/aios");
-        let mut namespace = Namespace { unshare, init: 0, aios, console, _dir: dir };
-        namespace.init = namespace.wait_for("PID 1 to start", Duration::from_secs(10), |ns| ns.only_child())?;
+        let mut namespace = Namespace { unshare, group, init: 0, aios, console, _dir: dir };
+        namespace.init = namespace.wait_for("PID 1 to start", Duration::from_secs(10), |ns| ns.started_init())?;
         Ok(namespace)
     }
 
@@ -144,10 +155,12 @@ impl Namespace {
         Ok(())
     }
 
-    fn only_child(&self) -> Option<u32> {
+    /// The child that has become PID 1 of the namespace, once the set-up before it is done.
+    fn started_init(&self) -> Option<u32> {
         let id = self.unshare.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        children.trim().parse().ok()
+        let comm = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|&pid| comm(pid).trim() == "aios-init")
     }
 }
 
@@ -156,7 +169,34 @@ impl Drop for Namespace {
         // `--kill-child` ends PID 1 with `unshare`, and the kernel everything below PID 1.
         let _ = self.unshare.kill();
         let _ = self.unshare.wait();
+        // The kernel ends what was below PID 1 after PID 1, so the groups become empty a little later.
+        let started = Instant::now();
+        while self.group.exists() && started.elapsed() < Duration::from_secs(2) {
+            remove_groups(&self.group);
+            thread::sleep(LOOK_AGAIN);
+        }
     }
+}
+
+/// Where control groups (version 2) are mounted: `/sys/fs/cgroup`, or below it on machines that also have version 1.
+fn control_groups() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let find = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let path = fields.next()?;
+        (fields.next() == Some("cgroup2")).then(|| PathBuf::from(path))
+    };
+    mounts.lines().find_map(find).context("this machine has no control groups (version 2) mounted")
+}
+
+/// Removes control groups from the leaves up. One that still has a dying process stays.
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
 }
 
 /// `output/` of this tree, if the image has been built.
