@@ -10,6 +10,7 @@ packages_of() {
 		echo 'git git'
 		echo 'ca-certificates /etc/ssl/certs/ca-certificates.crt'
 		echo 'gcc cc'
+		echo 'libc6-dev /usr/include/stdio.h'
 		echo 'python3-pip :pip'
 		;;
 	run)
