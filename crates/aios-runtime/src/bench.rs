@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::engine::{Cancel, Session};
+use crate::engine::{Cancel, Session, use_threads};
 use crate::model::{LoadOptions, LoadedModel};
 
 /// Positions that the timed decoding starts behind.
@@ -63,8 +63,9 @@ pub struct Rate {
     pub tokens_per_second: f64,
 }
 
-/// Measures and prints. The number of threads must be set before, by [`crate::engine::use_threads`].
+/// Measures and prints. Sets the number of threads, so call it while the process has one.
 pub fn run(arguments: &BenchArgs) -> Result<()> {
+    use_threads(arguments.threads)?;
     let report = measure(arguments)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);

@@ -43,6 +43,8 @@ pub trait Engine: Send + Sync {
 }
 
 /// One context: the tokens so far and their cache.
+///
+/// A panic in a call leaves candle's threads unusable, for every model: the process should end and be started again.
 pub trait Session: Send {
     /// Number of tokens in the context.
     fn len(&self) -> usize;

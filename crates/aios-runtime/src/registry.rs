@@ -243,7 +243,7 @@ impl Registry {
     }
 }
 
-/// A duration as the protocols carry it: milliseconds with three decimals.
+/// A duration as the protocols and the log carry it.
 pub fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
+    duration.as_secs_f64() * 1000.0
 }

@@ -238,6 +238,14 @@ fn text_becomes_the_tokens_that_the_model_was_trained_with() {
         tokens.iter().map(|&token| MODEL.tokenizer.decode(&[token])).collect()
     };
     assert_eq!(pieces("Hello world"), ["Hello", " world"]);
+    // The default system message, as the model's publishers tokenize it.
+    let chat = MODEL.chat_tokens(&user("What")).unwrap();
+    let system = [
+        1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2,
+        198,
+    ];
+    assert_eq!(chat[..21], system);
+    assert_eq!(chat[21..], [1, 4093, 198, 1780, 2, 198, 1, 520, 9531, 198]);
     assert_eq!(pieces("in 2024 it's"), ["in", " ", "2", "0", "2", "4", " it", "'s"]);
     for text in ["", " a  b\n\n\tc", "naïve 😀 日本語\u{0301}", "\u{0}\u{7f}\r\n"] {
         let tokens = MODEL.text_tokens(text).unwrap();

@@ -158,10 +158,11 @@ mod tests {
             fs::write(&path, text).unwrap();
             Token::read(&path)
         };
-        assert!(read("  0123456789abcdef\n").unwrap().is("0123456789abcdef"));
+        assert!(read("  0123456789abcdef\n").expect("a good token").is("0123456789abcdef"));
         for bad in ["", " \n", "short", "0123456789 abcdef", "0123456789abcdé0"] {
             assert!(read(bad).is_err(), "{bad:?} was accepted");
         }
-        assert!(Token::read(&dir.path().join("none")).unwrap_err().to_string().contains("none"));
+        let missing = Token::read(&dir.path().join("none")).err().expect("there is no such file");
+        assert!(missing.to_string().contains("none"));
     }
 }
