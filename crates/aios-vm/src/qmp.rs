@@ -23,15 +23,23 @@ const POLL: Duration = Duration::from_millis(20);
 
 impl Qmp {
     /// Connects, waiting for a QEMU that is still opening its socket.
-    pub fn connect(path: &Path) -> Result<Self, QmpError> {
+    pub fn connect_to_starting(path: &Path) -> Result<Self, QmpError> {
         let started = Instant::now();
-        let stream = loop {
+        loop {
             match connect_socket(path) {
-                Ok(stream) => break stream,
+                Ok(stream) => return Self::greet(path, stream),
                 Err(source) if started.elapsed() >= PATIENCE => return Err(io_error(path)(source)),
                 Err(_) => std::thread::sleep(POLL),
             }
-        };
+        }
+    }
+
+    /// Connects to a QEMU that runs.
+    pub fn connect(path: &Path) -> Result<Self, QmpError> {
+        Self::greet(path, connect_socket(path).map_err(io_error(path))?)
+    }
+
+    fn greet(path: &Path, stream: UnixStream) -> Result<Self, QmpError> {
         stream.set_read_timeout(Some(PATIENCE)).map_err(io_error(path))?;
         let mut qmp = Qmp { path: path.into(), reader: BufReader::new(stream) };
         let greeting = qmp.read()?;
@@ -73,9 +81,20 @@ impl Qmp {
     }
 }
 
-/// Presses the machine's power button.
-pub fn power_down(path: &Path) -> Result<(), QmpError> {
-    Qmp::connect(path)?.execute("system_powerdown").map(drop)
+/// Presses the machine's power button until `ended` says, after a wait of the time it is given, that QEMU has ended:
+/// whether it did within `patience`. A guest that is still loading the button's driver does not see the first press, and
+/// one that is ending does not mind a further one.
+pub fn power_down(path: &Path, patience: Duration, mut ended: impl FnMut(Duration) -> bool) -> Result<bool, QmpError> {
+    const PRESS_AGAIN: Duration = Duration::from_secs(2);
+    let asked = Instant::now();
+    while let Some(left) = patience.checked_sub(asked.elapsed()) {
+        let pressed = Qmp::connect(path).and_then(|mut qmp| qmp.execute("system_powerdown"));
+        if ended(left.min(PRESS_AGAIN)) {
+            return Ok(true);
+        }
+        pressed?;
+    }
+    Ok(false)
 }
 
 /// Ends QEMU without the guest's knowledge.
@@ -107,7 +126,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("qmp.sock");
         let mut qemu = stopped_qemu(&socket);
-        let mut qmp = Qmp::connect(&socket).unwrap();
+        let mut qmp = Qmp::connect_to_starting(&socket).unwrap();
         assert_eq!(qmp.execute("query-status").unwrap()["status"], "prelaunch");
         let error = qmp.execute("make-coffee").unwrap_err().to_string();
         assert!(error.contains("refused make-coffee"), "{error}");

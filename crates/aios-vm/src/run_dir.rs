@@ -152,7 +152,7 @@ impl RunDir {
         /// QEMU ends within a fraction of a second, unless it hangs on its host.
         const QUIT_PATIENCE: Duration = Duration::from_secs(5);
         let socket = self.qmp_socket();
-        if qmp::power_down(&socket).is_ok() && process::wait_for_end_of(pid, patience) {
+        if qmp::power_down(&socket, patience, |step| process::wait_for_end_of(pid, step)).unwrap_or(false) {
             return End::PoweredOff;
         }
         if qmp::quit(&socket).is_ok() && process::wait_for_end_of(pid, QUIT_PATIENCE) {

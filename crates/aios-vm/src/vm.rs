@@ -169,8 +169,13 @@ impl Vm {
 
     /// Presses the power button and waits until QEMU has ended: its exit status.
     pub fn shut_down(&mut self, patience: Duration) -> Result<ExitStatus, WaitError> {
-        qmp::power_down(&self.run_dir.qmp_socket())?;
-        self.wait_end(patience)
+        let qemu = &mut self.qemu;
+        qmp::power_down(&self.run_dir.qmp_socket(), patience, |step| qemu.wait(step).is_some())?;
+        // By now it has ended or has had its time.
+        self.wait_end(Duration::ZERO).map_err(|error| match error {
+            WaitError::StillRunning { tail, .. } => WaitError::StillRunning { after: patience, tail },
+            error => error,
+        })
     }
 
     /// Waits until the guest has ended the machine by itself.
@@ -215,7 +220,7 @@ impl Vm {
         }
         if self.qemu.ended().is_none() {
             // A connection that breaks is QEMU's end, which takes a moment to be seen.
-            if let Err(error) = Qmp::connect(&socket)
+            if let Err(error) = Qmp::connect_to_starting(&socket)
                 && self.qemu.wait(Duration::from_secs(2)).is_none()
             {
                 return Err(StartError::io("start qemu")(std::io::Error::other(error)));
