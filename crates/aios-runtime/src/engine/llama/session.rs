@@ -15,6 +15,8 @@ use crate::engine::{Cancel, EngineError, Session};
 const BATCH: usize = 64;
 /// Rows from which on expanding a matrix costs less than it saves.
 const EXPAND_FROM: usize = 8;
+/// Exit code of a defect in the program (`EX_SOFTWARE`).
+const EXIT_SOFTWARE: i32 = 70;
 
 /// Keys and values of the tokens so far.
 ///
@@ -106,6 +108,19 @@ impl LlamaSession {
     }
 }
 
+/// Ends the process when a panic leaves candle: its thread pool is unusable from then on, for every request, and only a
+/// new process has a new one. The supervisor starts it.
+struct PoolGuard;
+
+impl Drop for PoolGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("inference library panicked, process ends to be started again");
+            std::process::exit(EXIT_SOFTWARE);
+        }
+    }
+}
+
 impl Session for LlamaSession {
     fn len(&self) -> usize {
         self.length
@@ -121,6 +136,7 @@ impl Session for LlamaSession {
             let vocabulary = parameters.vocabulary;
             return Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}")));
         }
+        let _guard = PoolGuard;
         let mut start = self.length;
         let mut hidden = None;
         for batch in tokens.chunks(BATCH) {
