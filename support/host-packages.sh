@@ -68,7 +68,7 @@ if [ "${#as_root[@]}" -gt 0 ] && ! command -v sudo >/dev/null; then
 fi
 if [ "${YES:-}" != 1 ] && [ "${CI:-}" != true ]; then
 	if [ ! -t 0 ]; then
-		echo "error: this machine lacks ${missing[*]}. Install them (${as_root[*]} apt-get update && ${install[*]}), or let the build do so with YES=1" >&2
+		echo "error: this machine lacks ${missing[*]}. Install them (${as_root[*]:+sudo }apt-get update && ${install[*]}), or let the build do so with YES=1" >&2
 		exit 1
 	fi
 	echo "This machine lacks: ${missing[*]}"
