@@ -62,7 +62,7 @@ pub enum Refusal {
     },
     /// The prompt leaves no room for an answer.
     #[error(
-        "This model's maximum context length is {context} tokens, but the {param} hold {prompt}. Shorten the {param}."
+        "This model's maximum context length is {context} tokens, but {prompt} are in the {param}. Shorten the {param}."
     )]
     ContextExceeded {
         /// Tokens that the context holds.

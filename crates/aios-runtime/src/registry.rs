@@ -245,5 +245,5 @@ impl Registry {
 
 /// A duration as the protocols and the log carry it.
 pub fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    duration.as_nanos() as f64 / 1e6
 }

@@ -5,7 +5,7 @@ import sys
 import openai
 
 BASE_URL, API_KEY = sys.argv[1:]
-CHAT = [{"role": "user", "content": "What is the capital of France?"}]
+CHAT = [{"role": "user", "content": "What is the capital of Germany?"}]
 
 
 def raises(error, code, call):
@@ -25,7 +25,7 @@ assert client.models.retrieve("default").owned_by == "aios"
 
 whole = client.chat.completions.create(model="default", messages=CHAT, temperature=0, max_tokens=24)
 text = whole.choices[0].message.content
-assert "Paris" in text, text
+assert "Berlin" in text, text
 assert whole.choices[0].message.role == "assistant"
 assert whole.choices[0].finish_reason in ("stop", "length")
 assert whole.model == ids[1]
