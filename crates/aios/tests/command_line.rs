@@ -1,5 +1,7 @@
 //! The real binary, as an operator types it.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
