@@ -83,8 +83,8 @@ live_image() {
 	cp "$BINARIES_DIR/grub-eltorito.img" "$tree/boot/grub/eltorito.img"
 	ln "$BINARIES_DIR/rootfs.erofs" "$BINARIES_DIR/models.erofs" "$tree/aios/"
 	live_efi "$BUILD_DIR/efi-iso.img"
-	# xorriso takes volume dates, the disk identifier and all files' dates from SOURCE_DATE_EPOCH.
-	xorriso -as mkisofs -o "$image.iso.new" -V AIOS -R -J -iso-level 3 \
+	# xorriso takes volume dates and the disk identifier from SOURCE_DATE_EPOCH, but of the files only some dates.
+	xorriso -as mkisofs -o "$image.iso.new" --set_all_file_dates "=$SOURCE_DATE_EPOCH" -V AIOS -R -J -iso-level 3 \
 		-b boot/grub/eltorito.img -c boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table --grub2-boot-info \
 		--grub2-mbr "$BINARIES_DIR/boot_hybrid.img" \
 		-append_partition 2 0xef "$BUILD_DIR/efi-iso.img" -appended_part_as_gpt \
