@@ -11,7 +11,7 @@
 //!
 //! *Keeping units running*:
 //! - [`layout`]: the paths it all happens under.
-//! - [`unit`]: unit files to checked [`unit::Unit`] values.
+//! - [`mod@unit`]: unit files to checked [`unit::Unit`] values.
 //! - [`graph`]: order, cycles and unknown dependencies.
 //! - [`supervisor`]: the pure state machine, `step(event, now) -> actions`.
 //! - [`process`]: performs `Start` and `Kill`: fork, set-up, exec, control groups.

@@ -29,7 +29,7 @@ fn model() -> PathBuf {
     let built =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../output/images/models/smollm2-135m-instruct/model.gguf");
     let path = std::env::var_os("AIOS_TEST_MODEL").map_or(built, PathBuf::from);
-    assert!(path.is_file(), "there is no model at {}: run `make model`, or set AIOS_TEST_MODEL", path.display());
+    assert!(path.is_file(), "there is no model at {}: run `make`, or set AIOS_TEST_MODEL", path.display());
     path.canonicalize().unwrap()
 }
 
