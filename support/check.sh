@@ -44,7 +44,9 @@ check_docs() {
 check_package() {
 	local files
 	mapfile -t files < <(git ls-files Config.in external.mk external.desc configs package patches)
-	"$BUILDROOT/utils/check-package" -b "${files[@]}"
+	support/host-packages.sh check-package
+	# Its modules are Debian's, which another Python on the PATH does not see.
+	/usr/bin/python3 "$BUILDROOT/utils/check-package" -b "${files[@]}"
 }
 
 stages=5

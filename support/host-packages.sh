@@ -23,6 +23,10 @@ packages_of() {
 		echo 'python3 python3'
 		echo 'shellcheck shellcheck'
 		;;
+	check-package)
+		echo 'python3-magic /usr/lib/python3/dist-packages/magic'
+		echo 'python3-flake8 /usr/lib/python3/dist-packages/flake8'
+		;;
 	test) echo 'python3-venv :venv' ;;
 	buildroot)
 		for command in bc bzip2 cpio file g++ patch perl rsync unzip wget xz; do

@@ -1,29 +1,31 @@
 #!/bin/bash
-# Builds the images twice from the same commit, with different output and compiler folders, and compares them.
+# Builds the images of this commit a second time, into other folders, and compares them with the first.
+# SHARE_PROGRAMS=1 assembles again from the same compiled programs, which takes a minute instead of several.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 O=${O:-$top/output}
-work=$O/reproducible
-rm -rf "$work"
-mkdir -p "$work"
+again=$O/reproducible
+rm -rf "$again"
+mkdir -p "$again"
 
-for run in first second; do
-	echo ">>> $run build"
-	O=$work/$run CARGO_TARGET_DIR=$work/$run-programs BASE=${BASE:-prebuilt} "$top/support/build.sh" image
-done
+echo ">>> first build"
+"$top/support/build.sh" image
+echo ">>> second build"
+if [ "${SHARE_PROGRAMS:-}" != 1 ]; then export CARGO_TARGET_DIR=$again/programs; fi
+O=$again BASE=$(sed -n 2p "$O/selected") DEFCONFIG=$(sed -n 1p "$O/selected") "$top/support/build.sh" image
 
-if cmp -s "$work/first/images/SHA256SUMS" "$work/second/images/SHA256SUMS"; then
-	cat "$work/first/images/SHA256SUMS"
+if cmp -s "$O/images/SHA256SUMS" "$again/images/SHA256SUMS"; then
+	cat "$O/images/SHA256SUMS"
 	echo "identical: both builds gave the same images"
-	rm -rf "$work"
+	rm -rf "$again"
 	exit 0
 fi
 {
 	echo "error: the builds differ:"
-	diff "$work/first/images/SHA256SUMS" "$work/second/images/SHA256SUMS" || true
+	diff "$O/images/SHA256SUMS" "$again/images/SHA256SUMS" || true
 	for part in bzImage initramfs.img rootfs.erofs models.erofs grub.img efi-part/EFI/BOOT/bootx64.efi; do
-		cmp "$work/first/images/$part" "$work/second/images/$part" || true
+		cmp "$O/images/$part" "$again/images/$part" || true
 	done
-	echo "Both are kept in $work"
+	echo "Both are kept, the second in $again"
 } >&2
 exit 1
