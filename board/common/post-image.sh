@@ -19,7 +19,7 @@ image=$BINARIES_DIR/aios-$BOARD
 [ "$STAGE_TOTAL" != 0 ] || stage_total 6
 
 models_image() {
-	mkfs.erofs --quiet --all-root "-T$SOURCE_DATE_EPOCH" -U 6b1d2a7e-a105-4000-8000-0000000000f2 -L models \
+	env -u SOURCE_DATE_EPOCH mkfs.erofs --quiet --all-root "-T$SOURCE_DATE_EPOCH" -U 6b1d2a7e-a105-4000-8000-0000000000f2 -L models \
 		"$BINARIES_DIR/models.erofs.new" "$BINARIES_DIR/models"
 	mv "$BINARIES_DIR/models.erofs.new" "$BINARIES_DIR/models.erofs"
 }

@@ -58,7 +58,8 @@ root_file_system() {
 	for hook in $POST_BUILD; do "$hook" "$TARGET_DIR"; done
 
 	rm -f "$BINARIES_DIR/rootfs.erofs.new"
-	"$HOST_DIR/bin/mkfs.erofs" --quiet -zlz4hc,9 -C65536 --all-root "-T$SOURCE_DATE_EPOCH" \
+	# With SOURCE_DATE_EPOCH in its environment, mkfs.erofs keeps the times of files that are older, in spite of -T.
+	env -u SOURCE_DATE_EPOCH "$HOST_DIR/bin/mkfs.erofs" --quiet -zlz4hc,9 -C65536 --all-root "-T$SOURCE_DATE_EPOCH" \
 		-U 6b1d2a7e-a105-4000-8000-0000000000f1 -L root -Eztailpacking "$BINARIES_DIR/rootfs.erofs.new" "$TARGET_DIR"
 	mv "$BINARIES_DIR/rootfs.erofs.new" "$BINARIES_DIR/rootfs.erofs"
 }
