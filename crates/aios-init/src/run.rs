@@ -198,6 +198,10 @@ impl Init {
         self.drain_queue();
         self.serve_clients();
         if self.all_stopped {
+            // Nobody pets it while file systems are written and unmounted, and a slow card takes its time for that.
+            if let Some((watchdog, _)) = &mut self.watchdog {
+                watchdog.extend_for_shutdown();
+            }
             return self.ending;
         }
         self.wait();

@@ -15,7 +15,7 @@ const WDIOC_GETTIMEOUT: libc::c_ulong = 0x8004_5707;
 /// Timeouts, longest first, for devices that can't count as far as asked. The Raspberry Pi's ends at 15 s.
 const FALLBACKS: [u64; 4] = [30, 15, 10, 5];
 
-/// How long a shutdown may take from the moment the units are told to stop, before the machine is reset.
+/// How long the end of a shutdown may take, once the units are stopped, before the machine is reset.
 const SHUTDOWN: Duration = Duration::from_secs(180);
 
 /// An armed watchdog. Closed without its magic character, it goes on counting: PID 1 that ends resets the machine.
@@ -63,7 +63,7 @@ impl Watchdog {
         self.timeout
     }
 
-    /// Stays armed for the shutdown, with time for it: a shutdown that hangs ends in a reset, too.
+    /// Stays armed for the end of a shutdown, with time for it: one that hangs ends in a reset, too.
     pub fn extend_for_shutdown(&mut self) {
         let _ = self.arm(SHUTDOWN.max(self.timeout));
         self.pet();
