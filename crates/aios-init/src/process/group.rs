@@ -301,10 +301,21 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_found_in_its_session() {
-        let session = rustix::process::getsid(None).unwrap();
-        let group = Group { control: None, session: Some(session) };
-        assert!(group.contains(rustix::process::getpid()));
-        assert!(!group.is_empty());
+    fn a_process_is_found_in_its_session() {
+        use std::io::Read;
+        use std::process::{Command, Stdio};
+
+        let shell = ["sh", "-c", "echo ready; exec cat"];
+        let mut child =
+            Command::new("setsid").args(shell).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        let pid = Pid::from_child(&child);
+        let group = Group { control: None, session: Some(pid) };
+        let found = (group.contains(pid), group.contains(rustix::process::getpid()), group.is_empty());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(found, (true, false, false));
+        assert!(group.is_empty());
     }
 }
