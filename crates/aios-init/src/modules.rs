@@ -15,8 +15,6 @@ use rustix::io::Errno;
 pub use alias::{AliasIndex, matches};
 pub use hotplug::Hotplug;
 pub use ko::ModuleInfo;
-#[cfg(test)]
-pub use ko::testing as ko_testing;
 pub use tree::{ModuleTree, TreeError};
 
 /// `MODULE_INIT_COMPRESSED_FILE` of `finit_module(2)`: the kernel unpacks the module itself.
@@ -150,6 +148,23 @@ pub fn device_aliases(sys: &Path) -> BTreeSet<String> {
 
 fn entries(dir: &Path) -> Vec<std::path::PathBuf> {
     fs::read_dir(dir).map(|list| list.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub mod testing {
+    pub use super::ko::testing::module;
+    use super::{Kernel, Path, io, module_name};
+
+    /// A kernel that takes every module and keeps their names in order.
+    #[derive(Debug, Default)]
+    pub struct Recorder(pub Vec<String>);
+
+    impl Kernel for Recorder {
+        fn insert(&mut self, file: &Path) -> io::Result<()> {
+            self.0.push(module_name(file));
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

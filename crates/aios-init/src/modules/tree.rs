@@ -139,16 +139,7 @@ fn blacklisted(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Default)]
-    struct Recorder(Vec<String>);
-
-    impl Kernel for Recorder {
-        fn insert(&mut self, file: &Path) -> io::Result<()> {
-            self.0.push(file.file_name().unwrap().to_string_lossy().into_owned());
-            Ok(())
-        }
-    }
+    use crate::modules::testing::Recorder;
 
     #[test]
     fn needs_go_in_first_and_nothing_twice() {
@@ -161,7 +152,7 @@ mod tests {
         tree.load("ext4", &mut kernel, &mut outcome);
         tree.load("jbd2", &mut kernel, &mut outcome);
         tree.load("built-in", &mut kernel, &mut outcome);
-        assert_eq!(kernel.0, ["crc32c.ko", "mbcache.ko", "jbd2.ko", "ext4.ko"]);
+        assert_eq!(kernel.0, ["crc32c", "mbcache", "jbd2", "ext4"]);
         assert_eq!(outcome.inserted, 4);
     }
 

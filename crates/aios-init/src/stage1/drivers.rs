@@ -114,20 +114,8 @@ fn rank(alias: &str) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
-    use crate::modules::ko_testing::module;
-
-    #[derive(Default)]
-    struct Recorder(Vec<String>);
-
-    impl Kernel for Recorder {
-        fn insert(&mut self, file: &Path) -> io::Result<()> {
-            self.0.push(module_name(file));
-            Ok(())
-        }
-    }
+    use crate::modules::testing::{Recorder, module};
 
     fn initramfs() -> (tempfile::TempDir, Drivers) {
         let dir = tempfile::tempdir().unwrap();
