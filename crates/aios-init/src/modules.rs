@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 pub use alias::{AliasIndex, matches};
-pub use hotplug::Hotplug;
+pub use hotplug::{Heard, Hotplug};
 pub use ko::ModuleInfo;
 pub use tree::{ModuleTree, TreeError};
 

@@ -7,7 +7,6 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// `EV_KEY` and `KEY_POWER` of the kernel's `input-event-codes.h`.
 const EV_KEY: u16 = 1;
@@ -17,16 +16,12 @@ const PRESSED: i32 = 1;
 /// Events taken in one read; a button sends four for one press.
 const EVENTS: usize = 16;
 
-/// The loop of PID 1 turns often while services talk; a button that appears may wait for so long.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// All power buttons of the machine. They may appear and go while it runs.
 #[derive(Debug)]
 pub struct PowerButtons {
     class: PathBuf,
     nodes: PathBuf,
     open: BTreeMap<String, File>,
-    looked: Instant,
 }
 
 impl PowerButtons {
@@ -36,22 +31,13 @@ impl PowerButtons {
     }
 
     fn find_in(class: &Path, nodes: &Path) -> Self {
-        let mut buttons =
-            PowerButtons { class: class.into(), nodes: nodes.into(), open: BTreeMap::new(), looked: Instant::now() };
+        let mut buttons = PowerButtons { class: class.into(), nodes: nodes.into(), open: BTreeMap::new() };
         buttons.look();
         buttons
     }
 
-    /// Finds those that appeared, unless it has just been looked for them.
-    pub fn look_again(&mut self) {
-        if self.looked.elapsed() >= LOOK_AGAIN {
-            self.look();
-        }
-    }
-
-    /// One that cannot be opened is tried again the next time.
-    fn look(&mut self) {
-        self.looked = Instant::now();
+    /// Finds those that appeared. One that cannot be opened is tried again the next time.
+    pub fn look(&mut self) {
         let Ok(entries) = fs::read_dir(&self.class) else { return };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         for name in names.filter(|name| name.starts_with("event")) {

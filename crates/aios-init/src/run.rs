@@ -100,7 +100,7 @@ struct Init {
     hotplug: Option<Hotplug>,
     /// None in a container: the buttons are the host's.
     power_buttons: Option<PowerButtons>,
-    /// When to look for further ones.
+    /// When to look for further ones, should no event tell of them.
     look_for_buttons_at: Time,
     boot_failures: Vec<String>,
     log_to_console: bool,
@@ -240,7 +240,12 @@ impl Init {
     /// Loads the modules of devices that appeared.
     fn take_hotplug(&mut self) {
         let Some(hotplug) = &mut self.hotplug else { return };
-        match hotplug.handle(&mut RunningKernel) {
+        let heard = hotplug.handle(&mut RunningKernel);
+        if heard.input {
+            // A press is sent to those who have the device open already, so a new button does not wait.
+            self.look_for_buttons_at = Time::ZERO;
+        }
+        match heard.loaded {
             Ok(loaded) => loaded.failed.iter().for_each(|reason| say(format_args!("hotplug: {reason}"))),
             Err(error) => say(format_args!("hotplug: {error}")),
         }
@@ -249,11 +254,13 @@ impl Init {
     /// A press is the wish that the machine end.
     fn take_power_button(&mut self) {
         let Some(buttons) = &mut self.power_buttons else { return };
+        // Lets go of those that are gone first: one that came back has the same name.
+        let pressed = buttons.pressed();
         if self.look_for_buttons_at <= now() {
-            buttons.look_again();
+            buttons.look();
             self.look_for_buttons_at = now() + TURN_MAX;
         }
-        if buttons.pressed() {
+        if pressed {
             say("power button pressed");
             self.end(Kind::PowerOff);
         }

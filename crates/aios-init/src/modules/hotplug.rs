@@ -26,6 +26,26 @@ pub struct Hotplug {
     tree: Option<ModuleTree>,
 }
 
+/// What came of the events that waited.
+#[derive(Debug)]
+pub struct Heard {
+    /// The modules that new devices asked for.
+    pub loaded: Result<Loaded, TreeError>,
+    /// Whether an input device may have appeared, with its node in `/dev`.
+    pub input: bool,
+}
+
+/// What the waiting events say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Announced {
+    /// Aliases of new devices.
+    aliases: Vec<String>,
+    /// A device is an input device.
+    input: bool,
+    /// Too many events came at once, and some are gone.
+    lost: bool,
+}
+
 impl Hotplug {
     /// Opens the socket. Do so before [`coldplug`], so that no device falls between the two.
     pub fn open() -> io::Result<Self> {
@@ -48,8 +68,12 @@ impl Hotplug {
     }
 
     /// Takes all waiting events and loads what they ask for.
-    pub fn handle(&mut self, kernel: &mut dyn Kernel) -> Result<Loaded, TreeError> {
-        let (aliases, lost) = self.waiting();
+    pub fn handle(&mut self, kernel: &mut dyn Kernel) -> Heard {
+        let Announced { aliases, input, lost } = self.waiting();
+        Heard { loaded: self.load(&aliases, lost, kernel), input: input || lost }
+    }
+
+    fn load(&mut self, aliases: &[String], lost: bool, kernel: &mut dyn Kernel) -> Result<Loaded, TreeError> {
         let mut outcome = Loaded::default();
         if aliases.is_empty() && !lost {
             return Ok(outcome);
@@ -62,16 +86,14 @@ impl Hotplug {
             return coldplug(tree, Round::First, kernel, Path::new("/sys"));
         }
         let index = tree.aliases()?;
-        for alias in &aliases {
+        for alias in aliases {
             tree.load_for_alias(&index, alias, kernel, &mut outcome);
         }
         Ok(outcome)
     }
 
-    /// Aliases of new devices, and whether events were lost because too many came at once.
-    fn waiting(&self) -> (Vec<String>, bool) {
-        let mut aliases = Vec::new();
-        let mut lost = false;
+    fn waiting(&self) -> Announced {
+        let mut announced = Announced::default();
         let mut event = [0u8; EVENT_BYTES];
         loop {
             match recvfrom(&self.socket, &mut event[..], RecvFlags::empty()) {
@@ -80,37 +102,59 @@ impl Hotplug {
                         .and_then(|address| SocketAddrNetlink::try_from(address).ok())
                         .is_some_and(|address| address.pid() == 0);
                     if from_kernel {
-                        aliases.extend(new_device(&event[..length.min(EVENT_BYTES)]));
+                        announced.take(&event[..length.min(EVENT_BYTES)]);
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::NOBUFS) => lost = true,
-                Err(_) => return (aliases, lost),
+                Err(Errno::NOBUFS) => announced.lost = true,
+                Err(_) => return announced,
             }
         }
     }
 }
 
-/// The `MODALIAS` of an event that announces a device; events of other kinds have none for us.
-fn new_device(event: &[u8]) -> Option<String> {
-    let mut fields = event.split(|byte| *byte == 0).filter_map(|field| std::str::from_utf8(field).ok());
-    let header = fields.next()?;
-    if !(header.starts_with("add@") || header.starts_with("bind@") || header.starts_with("change@")) {
-        return None;
+impl Announced {
+    /// Reads one event; those of other kinds have nothing for us.
+    fn take(&mut self, event: &[u8]) {
+        let mut fields = event.split(|byte| *byte == 0).filter_map(|field| std::str::from_utf8(field).ok());
+        let header = fields.next().unwrap_or_default();
+        if !(header.starts_with("add@") || header.starts_with("bind@") || header.starts_with("change@")) {
+            return;
+        }
+        for field in fields {
+            match field.split_once('=') {
+                Some(("MODALIAS", alias)) if !alias.is_empty() => self.aliases.push(alias.to_owned()),
+                Some(("SUBSYSTEM", "input")) => self.input = true,
+                _ => {}
+            }
+        }
     }
-    let alias = fields.find_map(|field| field.strip_prefix("MODALIAS="))?;
-    (!alias.is_empty()).then(|| alias.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn announced(event: &[u8]) -> Announced {
+        let mut announced = Announced::default();
+        announced.take(event);
+        announced
+    }
+
     #[test]
     fn an_added_device_gives_its_alias() {
         let event = b"add@/devices/pci0000:00/0000:00:05.0\0ACTION=add\0DEVPATH=/devices/x\0SUBSYSTEM=pci\0\
             MODALIAS=pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00\0SEQNUM=77\0";
-        assert_eq!(new_device(event).as_deref(), Some("pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00"));
+        let alias = "pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00".to_owned();
+        assert_eq!(announced(event), Announced { aliases: vec![alias], ..Announced::default() });
+    }
+
+    #[test]
+    fn an_input_device_is_told_of_when_its_node_is_made() {
+        let event = b"add@/devices/LNXPWRBN:00/input/input0/event0\0ACTION=add\0SUBSYSTEM=input\0\
+            MAJOR=13\0MINOR=64\0DEVNAME=input/event0\0SEQNUM=900\0";
+        assert_eq!(announced(event), Announced { input: true, ..Announced::default() });
+        assert_eq!(announced(b"remove@/devices/x\0SUBSYSTEM=input\0"), Announced::default());
     }
 
     #[test]
@@ -123,7 +167,7 @@ mod tests {
             b"",
             b"\0\0\0",
         ] {
-            assert_eq!(new_device(event), None);
+            assert_eq!(announced(event), Announced::default());
         }
     }
 }
