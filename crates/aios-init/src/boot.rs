@@ -64,6 +64,10 @@ pub fn bring_up(mode: Mode) -> BootReport {
     }
     if mode == Mode::Machine {
         report.watchdog = stages.run("watchdog", || Watchdog::open(report.config.init.watchdog.0)).flatten();
+        if let Some(watchdog) = &report.watchdog {
+            let seconds = watchdog.timeout().as_secs();
+            say(format_args!("watchdog armed: the machine is reset when PID 1 hangs for {seconds} s"));
+        }
         if cmdline.shell || report.config.console.emergency_shell {
             report.emergency_shell = Some(terminal(Path::new(SYS)));
         }
