@@ -3,10 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 arch=$(uname -m)
-peer=${PEER_ROOT:-$PWD/output/peer}
+O=$(cd "${O:-output}" && pwd)
+peer=${PEER_ROOT:-$O/peer}
 benches/peer-llama.sh "$peer"
 exec benches/inference.py \
 	--runtime "target/$arch-unknown-linux-musl/release/aios-runtime" \
-	--model output/images/models/smollm2-135m-instruct/model.gguf \
+	--model "$O/images/models/smollm2-135m-instruct/model.gguf" \
 	--peer-root "$peer" \
-	--out output/bench/inference.json "$@"
+	--out "$O/bench/inference.json" "$@"

@@ -3,8 +3,10 @@
 # With BUILDROOT=DIR also Buildroot's own check-package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export BUILD_DIR=${BUILD_DIR:-$PWD/output/check}
-TOOLS=${TOOLS:-$PWD/output/tools}
+mkdir -p "${O:=output}"
+O=$(cd "$O" && pwd)
+export BUILD_DIR=${BUILD_DIR:-$O/check}
+TOOLS=${TOOLS:-$O/tools}
 CARGO_DENY=0.20.2
 # shellcheck source=support/stage.sh
 . support/stage.sh

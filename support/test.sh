@@ -3,7 +3,8 @@
 # and the image in namespaces and in QEMU. The last lines are cargo's own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export AIOS_TEST_MODEL=${AIOS_TEST_MODEL:-$PWD/output/images/models/smollm2-135m-instruct/model.gguf}
+O=$(cd "${O:-output}" && pwd)
+export O AIOS_TEST_MODEL=${AIOS_TEST_MODEL:-$O/images/models/smollm2-135m-instruct/model.gguf}
 
 SHARE_PROGRAMS=1 support/reproducible.sh
 cargo test --locked --workspace --no-fail-fast "$@"

@@ -49,9 +49,9 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Boots `output/target`.
+    /// Boots the root file system that the images were made of.
     pub fn boot() -> Result<Namespace> {
-        let output = output_dir()?;
+        let output = built()?;
         let (target, models) = (output.join("target"), output.join("images/models"));
         let dir = tempfile::tempdir()?;
         let root = dir.path().join("root");
@@ -200,11 +200,11 @@ fn remove_groups(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// `output/` of this tree, if the image has been built.
-fn output_dir() -> Result<PathBuf> {
-    let output = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../output");
+/// The output folder, if a root file system has been built in it.
+fn built() -> Result<PathBuf> {
+    let output = crate::output();
     if !output.join("target/usr/sbin/aios-init").exists() {
-        bail!("there is no built root file system in output/target: run `make` first");
+        bail!("there is no built root file system in {}/target: run `make` first", output.display());
     }
     Ok(fs::canonicalize(output)?)
 }

@@ -1,7 +1,6 @@
 //! The built images in QEMU: a scratch directory, and how many machines run at once.
 //!
-//! The images come from `output/images`, or from the directory that `AIOS_IMAGES` names. Where there are none the tests
-//! fail and say so: a test that is skipped proves nothing.
+//! Where there are no images the tests fail and say so: a test that is skipped proves nothing.
 
 use std::{
     fs::{self, File},
@@ -12,6 +11,8 @@ use std::{
 
 use aios_vm::{ImageKind, Images, Vm, VmBuilder, accel, console};
 use tempfile::TempDir;
+
+use crate::output;
 
 /// From QEMU's start to all units Ready takes seconds under hardware virtualisation, and up to a minute in TCG on two
 /// processors that two machines share; a busy host gets several times that.
@@ -37,11 +38,7 @@ struct Slot {
 
 /// The built images.
 pub fn images() -> Images {
-    let dir = match std::env::var_os("AIOS_IMAGES") {
-        Some(dir) => PathBuf::from(dir),
-        None => output().join("images"),
-    };
-    let images = Images::new(dir);
+    let images = Images::new(output().join("images"));
     if let Err(error) = images.path(ImageKind::Qcow2) {
         panic!("these tests boot the built images: {error}");
     }
@@ -151,10 +148,6 @@ impl Slot {
 fn accelerator() -> aios_vm::Accelerator {
     let cache = accel::cache_in(&vm_tests_dir());
     accel::choose(&cache).unwrap_or_else(|error| panic!("{error}")).accelerator
-}
-
-fn output() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../output")
 }
 
 /// On the same disk as the images, because `/tmp` may be memory.
