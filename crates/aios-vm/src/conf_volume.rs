@@ -16,6 +16,8 @@ pub enum EmergencyShell {
 pub struct ConfVolume {
     pub api_token: String,
     pub emergency_shell: EmergencyShell,
+    /// Further keys with their values, the keys written out: `init.watchdog = "5s"`.
+    pub settings: Vec<String>,
 }
 
 const LABEL: &[u8; 11] = b"AIOS-CONF  ";
@@ -27,7 +29,9 @@ const VOLUME_ID: u32 = 0xA105_C0F0;
 impl ConfVolume {
     /// The configuration fragment, in the schema of `aios_core::config`.
     pub fn aios_toml(&self) -> String {
-        let mut text = String::from("[runtime.http]\nlisten = \"0.0.0.0:8080\"\ntoken-file = \"api-token\"\n");
+        // Before the first table, keys are those of the whole file.
+        let mut text: String = self.settings.iter().map(|setting| format!("{setting}\n")).collect();
+        text.push_str("[runtime.http]\nlisten = \"0.0.0.0:8080\"\ntoken-file = \"api-token\"\n");
         if self.emergency_shell == EmergencyShell::Allowed {
             text.push_str("\n[console]\nemergency-shell = true\n");
         }
@@ -56,7 +60,8 @@ mod tests {
     use super::*;
 
     fn volume() -> ConfVolume {
-        ConfVolume { api_token: "00ff".repeat(16), emergency_shell: EmergencyShell::Allowed }
+        let settings = vec!["init.watchdog = \"5s\"".into(), "log.level = \"warn\"".into()];
+        ConfVolume { api_token: "00ff".repeat(16), emergency_shell: EmergencyShell::Allowed, settings }
     }
 
     fn read(image: &mut [u8], path: &str) -> String {
@@ -90,5 +95,6 @@ mod tests {
         .unwrap();
         assert_eq!(config.runtime.http.listen.to_string(), "0.0.0.0:8080");
         assert!(config.console.emergency_shell);
+        assert_eq!(config.init.watchdog.0, std::time::Duration::from_secs(5));
     }
 }

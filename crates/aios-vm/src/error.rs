@@ -68,4 +68,6 @@ pub enum QmpError {
     Refused { command: String, reason: String },
     #[error("qemu's answer on {path} is not QMP: {line}")]
     Malformed { path: PathBuf, line: String },
+    #[error("qemu told of no {name} within {} s", .after.as_secs_f64())]
+    NoEvent { name: String, after: Duration },
 }

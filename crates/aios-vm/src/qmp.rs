@@ -57,6 +57,8 @@ impl Qmp {
 
     pub fn execute_with(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         let request = json!({ "execute": command, "arguments": arguments });
+        // A wait for an event may have left less.
+        self.reader.get_ref().set_read_timeout(Some(PATIENCE)).map_err(io_error(&self.path))?;
         self.reader.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(io_error(&self.path))?;
         loop {
             let mut answer = self.read()?;
@@ -67,8 +69,24 @@ impl Qmp {
                 let reason = error["desc"].as_str().unwrap_or("no reason given").to_owned();
                 return Err(QmpError::Refused { command: command.into(), reason });
             }
-            // Anything else is an event, which nobody here waits for.
+            // Anything else is an event, and what is waited for is asked for before it comes.
         }
+    }
+
+    /// Waits for the next event of this name: its data. QEMU tells events only to who is connected when they happen.
+    pub fn wait_event(&mut self, name: &str, patience: Duration) -> Result<Value, QmpError> {
+        let asked = Instant::now();
+        while let Some(left) = patience.checked_sub(asked.elapsed()).filter(|left| !left.is_zero()) {
+            self.reader.get_ref().set_read_timeout(Some(left)).map_err(io_error(&self.path))?;
+            let mut message = match self.read() {
+                Err(QmpError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => break,
+                message => message?,
+            };
+            if message["event"] == name {
+                return Ok(message["data"].take());
+            }
+        }
+        Err(QmpError::NoEvent { name: name.into(), after: patience })
     }
 
     fn read(&mut self) -> Result<Value, QmpError> {
@@ -128,6 +146,8 @@ mod tests {
         let mut qemu = stopped_qemu(&socket);
         let mut qmp = Qmp::connect_to_starting(&socket).unwrap();
         assert_eq!(qmp.execute("query-status").unwrap()["status"], "prelaunch");
+        let error = qmp.wait_event("RESET", Duration::from_millis(50)).unwrap_err().to_string();
+        assert!(error.contains("no RESET"), "{error}");
         let error = qmp.execute("make-coffee").unwrap_err().to_string();
         assert!(error.contains("refused make-coffee"), "{error}");
         drop(qmp);

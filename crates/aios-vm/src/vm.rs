@@ -167,6 +167,11 @@ impl Vm {
         input.send(text)
     }
 
+    /// A connection to QEMU, which serves one at a time: until it is dropped, [`Vm::shut_down`] waits in vain.
+    pub fn qmp(&self) -> Result<Qmp, WaitError> {
+        Ok(Qmp::connect(&self.run_dir.qmp_socket())?)
+    }
+
     /// Presses the power button and waits until QEMU has ended: its exit status.
     pub fn shut_down(&mut self, patience: Duration) -> Result<ExitStatus, WaitError> {
         let qemu = &mut self.qemu;

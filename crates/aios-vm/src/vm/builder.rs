@@ -43,6 +43,7 @@ pub struct VmBuilder {
     accelerator_cache: Option<PathBuf>,
     forwards: Option<Forwards>,
     emergency_shell: EmergencyShell,
+    settings: Vec<String>,
     lifetime: Lifetime,
     terminal: bool,
 }
@@ -77,6 +78,7 @@ impl VmBuilder {
             accelerator_cache: None,
             forwards: None,
             emergency_shell: EmergencyShell::Refused,
+            settings: Vec::new(),
             lifetime: Lifetime::Owned,
             terminal: false,
         }
@@ -144,6 +146,12 @@ impl VmBuilder {
         self
     }
 
+    /// A line of `aios.toml` for the first boot, its key written out: `init.watchdog = "5s"`.
+    pub fn setting(mut self, line: impl Into<String>) -> Self {
+        self.settings.push(line.into());
+        self
+    }
+
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
         self
@@ -202,7 +210,11 @@ impl VmBuilder {
         };
         let (medium, set_aside) = self.medium(run_dir)?;
         let token = run_dir.token()?;
-        let conf = ConfVolume { api_token: token.clone(), emergency_shell: self.emergency_shell };
+        let conf = ConfVolume {
+            api_token: token.clone(),
+            emergency_shell: self.emergency_shell,
+            settings: self.settings.clone(),
+        };
         let conf_volume = run_dir.conf_volume();
         conf.to_image()
             .and_then(|image| crate::env_file::write_private(&conf_volume, &image))
