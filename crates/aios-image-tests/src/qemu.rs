@@ -23,6 +23,8 @@ const POWER_OFF: Duration = Duration::from_secs(60);
 /// A running machine and its claim to a share of the host.
 pub struct TestVm {
     vm: Vm,
+    /// Commands that were typed at its emergency shell.
+    commands: usize,
     _slot: Slot,
 }
 
@@ -82,7 +84,7 @@ impl TestVm {
     pub fn start(builder: VmBuilder) -> Self {
         let slot = Slot::wait_for();
         let vm = builder.start().unwrap_or_else(|error| panic!("{error}"));
-        TestVm { vm, _slot: slot }
+        TestVm { vm, commands: 0, _slot: slot }
     }
 
     /// Starts the machine and waits until all its units are Ready; returns what init said about it.
@@ -101,6 +103,22 @@ impl TestVm {
     /// The console up to now.
     pub fn console_text(&mut self) -> String {
         self.vm.console().unwrap_or_else(|error| panic!("{error}")).text()
+    }
+
+    /// Runs a command in the emergency shell, which must be allowed: what it printed, without the lines that init says
+    /// meanwhile.
+    pub fn shell(&mut self, command: &str) -> String {
+        self.commands += 1;
+        // The terminal echoes what is typed; only the shell does sums.
+        let before = self.commands - 1;
+        self.send_console(&format!("echo begin-$(({before}+1)).; {command}; echo end-$(({before}+1)).\n"))
+            .expect("the console takes a line");
+        let (begin, end) = (format!("begin-{}.", self.commands), format!("end-{}.", self.commands));
+        self.expect_line(&end);
+        let text = self.console_text();
+        let output = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end)).map(|(output, _)| output);
+        let lines = output.unwrap_or_else(|| panic!("no `{begin}` before `{end}`:\n{text}")).lines();
+        lines.filter(|line| console::stamp(line).is_none()).collect::<Vec<_>>().join("\n").trim().to_owned()
     }
 
     /// Presses the power button: the guest must say that it ends, and QEMU must end well. Returns the whole console.

@@ -34,11 +34,15 @@ fn the_disk_image_boots_by_bios_to_all_units_ready() {
 #[test]
 fn the_qcow2_boots_by_uefi_answers_a_prompt_and_powers_off_in_order() {
     let scratch = Scratch::new();
-    let (machine, _) = TestVm::start_to_ready(scratch.machine("run").image(ImageKind::Qcow2).firmware(Firmware::Uefi));
+    let (mut machine, _) =
+        TestVm::start_to_ready(scratch.machine("run").image(ImageKind::Qcow2).firmware(Firmware::Uefi));
+    machine.expect_line("aios-init: watchdog armed: the machine is reset when PID 1 hangs for 30 s");
+    machine.send_console("echo the shell says $((40 + 2))\n").expect("the console takes a line");
     answers_whole_and_in_pieces(&machine);
     refuses_a_wrong_token(&machine);
     refuses_an_unknown_model(&machine);
-    machine.power_off();
+    let text = machine.power_off();
+    assert!(!text.contains("the shell says 42") && !text.contains("emergency-shell"), "a shell was there:\n{text}");
 }
 
 /// At temperature 0 both ways must give the same text.
