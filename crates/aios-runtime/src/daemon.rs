@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     engine,
-    server::{Options, ServeError, Server, gguf_loader},
+    server::{Options, ServeError, Server, Timeouts, gguf_loader},
 };
 
 /// Exit code of a bad configuration (`EX_USAGE`): starting again won't help.
@@ -49,7 +49,8 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
         let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let options = Options { runtime: config.runtime, credentials, loader: gguf_loader() };
+        let timeouts = Timeouts::default();
+        let options = Options { runtime: config.runtime, credentials, loader: gguf_loader(), timeouts };
         let server = Server::bind(options).await?;
         anyhow::Ok(server.run(shutdown).await?)
     });

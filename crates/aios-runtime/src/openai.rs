@@ -25,7 +25,10 @@ use serde_json::{Value, json};
 use self::error::ApiError;
 use crate::inference::Inference;
 
-pub use self::guard::{Token, TokenError};
+pub use self::{
+    body::BodyLimits,
+    guard::{Token, TokenError},
+};
 
 /// Header by which an answer and the log are brought together; the official clients show it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,8 +37,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone)]
 struct Api {
     inference: Arc<Inference>,
-    /// Largest request body in bytes.
-    max_body: usize,
+    body: BodyLimits,
 }
 
 /// Name of one request.
@@ -43,7 +45,7 @@ struct Api {
 struct RequestId(String);
 
 /// The API's routes.
-pub fn router(inference: Arc<Inference>, token: Option<Token>, max_body: usize) -> Router {
+pub fn router(inference: Arc<Inference>, token: Option<Token>, body: BodyLimits) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models::list))
@@ -54,7 +56,7 @@ pub fn router(inference: Arc<Inference>, token: Option<Token>, max_body: usize) 
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(token, guard::guard))
         .layer(from_fn(name_request))
-        .with_state(Api { inference, max_body })
+        .with_state(Api { inference, body })
 }
 
 /// Answers once requests are served; before that, connections wait.
@@ -82,6 +84,6 @@ async fn name_request(mut request: Request, next: Next) -> Response {
 /// A request's name, and its body within the limits.
 async fn receive(State(api): &State<Api>, request: Request) -> Result<(String, fields::Fields), ApiError> {
     let RequestId(id) = request.extensions().get().cloned().expect("invariant: every route is behind name_request");
-    let body = body::receive(request, api.max_body).await?;
+    let body = body::receive(request, api.body).await?;
     Ok((id, fields::Fields::parse(&body)?))
 }

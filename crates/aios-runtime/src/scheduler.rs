@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, mpsc::OwnedPermit},
     time::timeout,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     registry::Resident,
 };
 
-/// Events that may wait for a slow receiver before its slot waits with it.
+/// Events that may wait for a slow receiver before its slot waits with it. The last one has a place of its own.
 const EVENTS_IN_FLIGHT: usize = 64;
 
 /// Time for a worker to notice that its request was cancelled; the engine looks between layers.
@@ -67,6 +67,8 @@ struct Job {
     model: Arc<Resident>,
     request: GenerateRequest,
     events: mpsc::Sender<Event>,
+    /// The place of the last event: no receiver is so slow that a slot waits for it twice, or that it is not told why.
+    last: OwnedPermit<Event>,
     queued: Instant,
     permit: OwnedSemaphorePermit,
 }
@@ -112,6 +114,9 @@ pub enum FailedRun {
     /// The engine failed on it.
     #[error("the model failed on this request: {0}")]
     Engine(String),
+    /// Its receiver took nothing for the longest that a slot waits.
+    #[error("no more of the answer was taken for {} s: take it as it comes", .0.as_secs_f32())]
+    SlowReceiver(Duration),
     /// A defect of the engine.
     #[error("the model failed on this request; the log of the runtime has the reason")]
     Panicked,
@@ -161,10 +166,11 @@ impl Scheduler {
     /// Hands in a request; `name` is its name in the log.
     pub fn submit(&self, admission: Admission, name: String, model: Arc<Resident>, request: GenerateRequest) -> Run {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
+        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
+        let last = sender.clone().try_reserve_owned().expect("invariant: a new channel has room");
         let cancel = request.cancel.clone();
         let permit = admission.0;
-        let job = Job { id, name, model, request, events: sender, queued: Instant::now(), permit };
+        let job = Job { id, name, model, request, events: sender, last, queued: Instant::now(), permit };
         let mut state = self.shared.state();
         // After the end nobody would take it; dropping it closes its channel, which reads as a cancellation.
         if !state.closed {

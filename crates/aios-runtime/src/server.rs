@@ -21,11 +21,12 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnixListenerStream;
 
+use self::connections::Limits;
 use crate::{
     grpc,
     inference::Inference,
     model::{LoadOptions, LoadedModel},
-    openai::{self, Token, TokenError},
+    openai::{self, BodyLimits, Token, TokenError},
     registry::{Loader, Registry, RegistryError},
     scheduler::Scheduler,
 };
@@ -35,9 +36,6 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Time for connections to deliver what is left after that.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
-
-/// Longest wait of a slot for a client that takes nothing.
-const RECEIVER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls at once on one gRPC connection; all that is on the way to the queue costs memory.
 const MAX_STREAMS: u32 = 256;
@@ -50,6 +48,28 @@ pub struct Options {
     pub credentials: Option<PathBuf>,
     /// Makes models of files.
     pub loader: Loader,
+    /// How long clients may dawdle.
+    pub timeouts: Timeouts,
+}
+
+/// How long clients may dawdle. No key of the configuration: docs/api.md promises these times.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Time to send a request's headers, counted from the end of the request before.
+    pub header: Duration,
+    /// Time to send a request's body.
+    pub body: Duration,
+    /// Time after which an HTTP client that acknowledges nothing, or takes nothing, loses its connection.
+    pub send: Duration,
+    /// Longest wait of a slot for a client that takes nothing of its answer.
+    pub receiver: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let [header, body, receiver] = [Duration::from_secs(30); 3];
+        Timeouts { header, body, send: Duration::from_secs(60), receiver }
+    }
 }
 
 /// A server whose addresses are taken. Clients that connect wait until it runs.
@@ -57,6 +77,7 @@ pub struct Server {
     runtime: config::Runtime,
     token: Option<Token>,
     loader: Loader,
+    timeouts: Timeouts,
     http: TcpListener,
     address: SocketAddr,
     grpc: UnixListener,
@@ -109,14 +130,14 @@ pub fn gguf_loader() -> Loader {
 impl Server {
     /// Checks the options and takes both addresses.
     pub async fn bind(options: Options) -> Result<Server, ServeError> {
-        let Options { runtime, credentials, loader } = options;
+        let Options { runtime, credentials, loader, timeouts } = options;
         let token = token(&runtime.http, credentials.as_deref())?;
         let failed = |source| ServeError::Http { address: runtime.http.listen, source };
         let http = TcpListener::bind(runtime.http.listen).await.map_err(failed)?;
         let address = http.local_addr().map_err(failed)?;
         let (grpc, socket) = socket::bind(&runtime.grpc.socket)
             .map_err(|reason| ServeError::Socket { path: runtime.grpc.socket.clone(), reason })?;
-        Ok(Server { runtime, token, loader, http, address, grpc, socket })
+        Ok(Server { runtime, token, loader, timeouts, http, address, grpc, socket })
     }
 
     /// The HTTP address, with the port that the system chose where 0 was configured.
@@ -127,7 +148,7 @@ impl Server {
     /// Loads the default model, serves until `shutdown` completes, and drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::pin!(shutdown);
-        let inference = Arc::new(inference(&self.runtime, self.loader)?);
+        let inference = Arc::new(inference(&self.runtime, self.loader, self.timeouts.receiver)?);
         if !self.runtime.default_model.is_empty() {
             notify(&[NotifyState::Status("loading the default model")]);
             tokio::select! {
@@ -138,8 +159,10 @@ impl Server {
 
         let max_body = usize::try_from(self.runtime.http.max_body.0).unwrap_or(usize::MAX);
         let (stop, stopping) = watch::channel(false);
-        let router = openai::router(inference.clone(), self.token, max_body);
-        let http = connections::serve(self.http, router, self.runtime.http.max_connections, stopping.clone());
+        let body = BodyLimits { size: max_body, time: self.timeouts.body };
+        let router = openai::router(inference.clone(), self.token, body);
+        let limits = Limits { connections: self.runtime.http.max_connections, timeouts: self.timeouts };
+        let http = connections::serve(self.http, router, limits, stopping.clone());
         let mut http = tokio::spawn(http);
         let mut grpc = tokio::spawn(serve_grpc(self.grpc, inference.clone(), max_body, stopping));
 
@@ -164,11 +187,11 @@ impl Server {
     }
 }
 
-fn inference(runtime: &config::Runtime, loader: Loader) -> Result<Inference, ServeError> {
+fn inference(runtime: &config::Runtime, loader: Loader, receiver_timeout: Duration) -> Result<Inference, ServeError> {
     let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
     let options = LoadOptions { context: runtime.context };
     let registry = Arc::new(Registry::new(runtime.model_dirs.clone(), default, options, loader));
-    let scheduler = Scheduler::start(runtime.slots, runtime.queue, RECEIVER_TIMEOUT).map_err(ServeError::Workers)?;
+    let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
     Ok(Inference { registry, scheduler })
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/letters.rs"]
 mod letters;
 #[path = "support/served.rs"]
@@ -16,9 +18,10 @@ use aios_api::runtime::v1::{
     UnloadModelRequest, infer_request::Input, runtime_service_client::RuntimeServiceClient,
     stream_infer_response::Event,
 };
+use http::until;
 use hyper_util::rt::TokioIo;
 use letters::ALPHABET;
-use served::{serve, serve_with, until};
+use served::{serve, serve_with};
 use tokio::net::UnixStream;
 use tokio_stream::StreamExt as _;
 use tonic::{

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/letters.rs"]
 mod letters;
 #[path = "support/served.rs"]
@@ -220,7 +222,7 @@ fn oversized_bodies_are_refused_announced_or_not() {
     let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
     use std::io::Write as _;
     stream.write_all(format!("{head}{}0\r\n\r\n", chunk.repeat(5)).as_bytes()).unwrap();
-    let answer = served::answer(stream);
+    let answer = http::answer(stream);
     assert_eq!((answer.status, answer.error()), (413, (Value::Null, json!("request_too_large"))));
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/letters.rs"]
 mod letters;
 #[path = "support/served.rs"]
@@ -23,9 +25,10 @@ use aios_runtime::{
     sampling::Sampling,
     scheduler::Scheduler,
 };
+use http::{answer, until};
 use letters::{ALPHABET, Control};
 use serde_json::json;
-use served::{Served, answer, chat, serve, serve_with, until};
+use served::{Served, chat, serve, serve_with};
 
 /// Sends a request whose answer is streamed, and waits for its head, which comes as soon as it is admitted or refused.
 fn send(server: &Served) -> (u16, TcpStream) {
@@ -243,7 +246,8 @@ async fn a_receiver_that_takes_nothing_loses_its_slot() {
     // The idle one fills its channel, is waited for, and is given up; then the other's turn comes.
     assert_eq!(finish(next).await.unwrap(), "yz");
     let done = control.forwards();
-    assert!(finish(idle).await.is_err(), "its answer is cut");
+    let reason = finish(idle).await.unwrap_err();
+    assert!(reason.contains("taken for 0.2 s"), "its answer is cut, and it is told why: {reason}");
     assert_eq!(control.forwards(), done);
 }
 

@@ -129,6 +129,7 @@ pub fn refusal_status(refusal: Refusal) -> Status {
 pub fn failure_status(failed: FailedRun) -> Status {
     match failed {
         FailedRun::Cancelled => Status::unavailable(failed.to_string()),
+        FailedRun::SlowReceiver(_) => Status::aborted(failed.to_string()),
         FailedRun::Engine(_) | FailedRun::Panicked => Status::internal(failed.to_string()),
     }
 }

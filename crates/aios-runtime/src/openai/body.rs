@@ -12,9 +12,6 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 
-/// Longest time a body may take. A client that sends slower than this holds a connection for nothing.
-const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// An oversized body is read on up to this many times the limit, since a client that is still writing when the
 /// connection closes sees a reset instead of the answer.
 const DISCARD_FACTOR: usize = 16;
@@ -22,8 +19,18 @@ const DISCARD_FACTOR: usize = 16;
 /// Longest time that is spent on a body whose answer is already known.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Receives a JSON body of at most `limit` bytes.
-pub async fn receive(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+/// What a body may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Size in bytes.
+    pub size: usize,
+    /// Time. A client that sends slower than this holds a connection for nothing.
+    pub time: Duration,
+}
+
+/// Receives a JSON body within `limits`.
+pub async fn receive(request: Request, limits: BodyLimits) -> Result<Bytes, ApiError> {
+    let BodyLimits { size: limit, time } = limits;
     let (parts, body) = request.into_parts();
     if !says_json(&parts.headers) {
         return Err(ApiError::not_json());
@@ -36,9 +43,9 @@ pub async fn receive(request: Request, limit: usize) -> Result<Bytes, ApiError> 
         }
         return Err(ApiError::body_too_large(limit));
     }
-    match timeout(RECEIVE_TIMEOUT, collect(body, limit)).await {
+    match timeout(time, collect(body, limit)).await {
         Ok(result) => result,
-        Err(_) => Err(ApiError::body_timeout(RECEIVE_TIMEOUT.as_secs())),
+        Err(_) => Err(ApiError::body_timeout(time)),
     }
 }
 

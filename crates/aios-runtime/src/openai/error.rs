@@ -1,5 +1,7 @@
 //! The API's error objects: `{"error": {"message", "type", "param", "code"}}`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -69,8 +71,8 @@ impl ApiError {
     }
 
     /// 408: the body did not arrive.
-    pub fn body_timeout(seconds: u64) -> Self {
-        let message = format!("The request body did not arrive within {seconds} s.");
+    pub fn body_timeout(allowed: Duration) -> Self {
+        let message = format!("The request body did not arrive within {} s.", allowed.as_secs_f32());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, Some("request_timeout"), None, message)
     }
 
@@ -126,6 +128,9 @@ impl From<FailedRun> for ApiError {
         match failed {
             FailedRun::Cancelled => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Some("shutting_down"), None, message)
+            }
+            FailedRun::SlowReceiver(_) => {
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, Some("client_too_slow"), None, message)
             }
             FailedRun::Engine(_) | FailedRun::Panicked => {
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("model_failed"), None, message)

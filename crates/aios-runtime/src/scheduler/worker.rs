@@ -4,7 +4,7 @@ use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
@@ -55,9 +55,9 @@ fn next_job(shared: &Shared, slot: usize, held: &mut Option<Held>) -> Option<Job
 }
 
 fn run(shared: &Shared, job: Job, held: &mut Option<Held>) {
-    let Job { name, model, request, events, queued, permit, .. } = job;
+    let Job { name, model, request, events, last, queued, permit, .. } = job;
     let queue_time = queued.elapsed();
-    let mut receiver = Receiver { shared, events, name: &name };
+    let mut receiver = Receiver { shared, events, given_up: false };
     let result = catch_unwind(AssertUnwindSafe(|| answer(&model, &request, held, &mut receiver)));
     if result.is_err() {
         *held = None;
@@ -66,12 +66,11 @@ fn run(shared: &Shared, job: Job, held: &mut Option<Held>) {
     log(&name, &model.id, queue_time, &outcome);
     // The place is free before the receiver hears of the end: its next request must not find the queue full of itself.
     drop(permit);
-    let last = match outcome {
+    last.send(match outcome {
         Outcome::Done(generated) => Event::Done(Completed { generated, queue_time }),
         Outcome::Failed(reason) => Event::Failed(reason),
         Outcome::Cancelled => Event::Failed(FailedRun::Cancelled),
-    };
-    let _ = receiver.send(last);
+    });
 }
 
 enum Outcome {
@@ -103,6 +102,9 @@ fn answer(
     let mut on_text = |text: &str| receiver.send(Event::Text(text.to_owned()));
     match generate(model, session.as_mut(), request, &mut on_text) {
         Ok(generated) => Outcome::Done(generated),
+        Err(GenerateError::Cancelled) if receiver.given_up => {
+            Outcome::Failed(FailedRun::SlowReceiver(receiver.shared.receiver_timeout))
+        }
         Err(GenerateError::Cancelled) => Outcome::Cancelled,
         Err(error) => {
             *held = None;
@@ -115,7 +117,8 @@ fn answer(
 struct Receiver<'a> {
     shared: &'a Shared,
     events: Sender<Event>,
-    name: &'a str,
+    /// Whether it was waited for in vain.
+    given_up: bool,
 }
 
 impl Receiver<'_> {
@@ -125,18 +128,13 @@ impl Receiver<'_> {
             Err(TrySendError::Closed(_)) => return ControlFlow::Break(()),
             Err(TrySendError::Full(event)) => event,
         };
-        let started = Instant::now();
         let sent =
             self.shared.handle.block_on(async { timeout(self.shared.receiver_timeout, self.events.send(event)).await });
         match sent {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(_)) => ControlFlow::Break(()),
             Err(_) => {
-                tracing::warn!(
-                    request_id = self.name,
-                    ms = millis(started.elapsed()),
-                    "receiver too slow, request given up"
-                );
+                self.given_up = true;
                 ControlFlow::Break(())
             }
         }
@@ -157,6 +155,9 @@ fn log(request_id: &str, model: &str, queue_time: Duration, outcome: &Outcome) {
             "request finished"
         ),
         Outcome::Cancelled => tracing::info!(request_id, model, queue_ms, "request cancelled"),
+        Outcome::Failed(reason @ FailedRun::SlowReceiver(_)) => {
+            tracing::warn!(request_id, model, %reason, "request given up");
+        }
         Outcome::Failed(reason) => tracing::error!(request_id, model, %reason, "request failed"),
     }
 }

@@ -14,8 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Time for a client to send a request's headers, counted from the end of the request before.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+use super::Timeouts;
 
 /// Most bytes of a request's headers.
 const MAX_HEADER_BYTES: usize = 32 << 10;
@@ -23,15 +22,21 @@ const MAX_HEADER_BYTES: usize = 32 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 100;
 
-/// Time after which a client that acknowledges nothing, or takes nothing, loses its connection.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Pause after a failure to accept, such as having no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves at most `limit` connections at once until `stopping` is true and those that are busy have ended.
-pub async fn serve(listener: TcpListener, router: Router, limit: usize, mut stopping: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(limit));
+/// What connections may take.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Time for a client's doings.
+    pub timeouts: Timeouts,
+}
+
+/// Serves connections within `limits` until `stopping` is true and those that are busy have ended.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut stopping: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = async {
@@ -42,7 +47,7 @@ pub async fn serve(listener: TcpListener, router: Router, limit: usize, mut stop
             () = stopped(&mut stopping) => break,
             (accepted, place) = accepted => match accepted {
                 Ok((stream, _)) => {
-                    let connection = connection(stream, router.clone(), stopping.clone());
+                    let connection = connection(stream, router.clone(), limits.timeouts, stopping.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(place);
@@ -61,14 +66,14 @@ pub async fn serve(listener: TcpListener, router: Router, limit: usize, mut stop
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
-    if let Err(error) = prepare(&stream) {
+async fn connection(stream: TcpStream, router: Router, timeouts: Timeouts, mut stopping: watch::Receiver<bool>) {
+    if let Err(error) = prepare(&stream, timeouts.send) {
         tracing::debug!(%error, "connection lost");
         return;
     }
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(timeouts.header)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
@@ -91,10 +96,10 @@ pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+fn prepare(stream: &TcpStream, send_timeout: Duration) -> io::Result<()> {
     // Tokens are sent as they come, not gathered into packets.
     stream.set_nodelay(true)?;
-    let timeout = u32::try_from(SEND_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    let timeout = u32::try_from(send_timeout.as_millis()).unwrap_or(u32::MAX);
     rustix::net::sockopt::set_tcp_user_timeout(stream, timeout)?;
     Ok(())
 }

@@ -18,8 +18,6 @@ use aios_runtime::{
     registry::Loader,
 };
 
-use crate::tiny_model;
-
 /// What a whole answer to a chat is.
 pub const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz";
 
@@ -28,6 +26,9 @@ pub const PANIC: &str = "!";
 
 /// A message with this letter makes the engine fail.
 pub const FAIL: &str = "?";
+
+/// After this letter comes the same again, without end.
+pub const ENDLESS: &str = "~";
 
 /// The test's hand on all engines of a server.
 #[derive(Default)]
@@ -97,9 +98,9 @@ pub fn loader(control: Arc<Control>) -> Loader {
         }
         let end = (0..next.len() as u32).find(|token| model.tokenizer.is_end(*token)).unwrap();
         next[tokens("z") as usize] = end;
+        next[tokens(ENDLESS) as usize] = tokens(ENDLESS);
         let (panic, fail) = (tokens(PANIC), tokens(FAIL));
-        let mut info = model.engine.info().clone();
-        info.context_length = options.context.min(tiny_model::CONTEXT);
+        let info = model.engine.info().clone();
         model.engine = Box::new(Letters { info, next: next.into(), panic, fail, control: control.clone() });
         Ok(model)
     })

@@ -28,6 +28,14 @@ pub fn write(path: &Path) {
     write_with(path, |_, _| {});
 }
 
+/// Writes the model to `path`, as one that was trained for `tokens`.
+pub fn write_for_context(path: &Path, tokens: usize) {
+    write_with(path, |metadata, _| {
+        let length = metadata.iter_mut().find(|(key, _)| key == "llama.context_length").unwrap();
+        length.1 = Value::U32(u32::try_from(tokens).unwrap());
+    });
+}
+
 /// Writes the model to `path` after `change` to its metadata and tensors.
 pub fn write_with(path: &Path, change: impl FnOnce(&mut Vec<(String, Value)>, &mut Vec<(String, QTensor)>)) {
     let mut metadata = metadata();
