@@ -6,7 +6,10 @@ use std::{
     fs,
     ops::Deref,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -51,6 +54,7 @@ struct Entry {
 pub struct Resident {
     model: LoadedModel,
     loaded_at: SystemTime,
+    unloaded: AtomicBool,
     /// Its end tells the registry that the model is gone.
     _alive: oneshot::Sender<Infallible>,
 }
@@ -59,6 +63,11 @@ impl Resident {
     /// When it was loaded.
     pub fn loaded_at(&self) -> SystemTime {
         self.loaded_at
+    }
+
+    /// Whether it is to be given back as soon as no request needs it.
+    pub fn is_unloaded(&self) -> bool {
+        self.unloaded.load(Ordering::Acquire)
     }
 }
 
@@ -177,7 +186,8 @@ impl Registry {
         match loaded {
             Ok(model) => {
                 let (alive, gone) = oneshot::channel();
-                let model = Arc::new(Resident { model, loaded_at: SystemTime::now(), _alive: alive });
+                let (loaded_at, unloaded) = (SystemTime::now(), AtomicBool::new(false));
+                let model = Arc::new(Resident { model, loaded_at, unloaded, _alive: alive });
                 tracing::info!(model = id, ms = millis(model.load_time), "model loaded");
                 state.failed.remove(&id);
                 state.resident.insert(id, Entry { model: model.clone(), gone });
@@ -197,6 +207,8 @@ impl Registry {
         let id = self.resolve(id)?.to_owned();
         let _changing = self.changing.lock().await;
         let entry = self.state().resident.remove(&id).ok_or_else(|| RegistryError::NotLoaded(id.clone()))?;
+        // Before the idle sessions are released: those that are opened from then on see it at their request's end.
+        entry.model.unloaded.store(true, Ordering::Release);
         drop(entry.model);
         release();
         // Nothing is ever sent: the channel closes when the last holder lets go.

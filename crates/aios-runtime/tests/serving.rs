@@ -273,7 +273,9 @@ async fn unloading_waits_for_requests_and_gives_the_memory_back() {
     let (_dir, inference) = inference(&control, 1, Duration::from_secs(20)).await;
     let inference = Arc::new(inference);
     control.hold();
-    let run = start(&inference, "x", 0.0).await;
+    let running = start(&inference, "x", 0.0).await;
+    until("the engine works", || control.forwards() == 1);
+    let waiting = start(&inference, "x", 0.0).await;
     let unloading = inference.clone();
     let unload =
         tokio::spawn(
@@ -285,7 +287,10 @@ async fn unloading_waits_for_requests_and_gives_the_memory_back() {
     }
     assert!(!unload.is_finished(), "a request still runs on it");
     control.release();
-    assert_eq!(finish(run).await.unwrap(), "yz");
-    unload.await.unwrap().unwrap();
+    for run in [running, waiting] {
+        assert_eq!(finish(run).await.unwrap(), "yz");
+    }
+    let unloaded = tokio::time::timeout(http::PATIENCE, unload).await.expect("no session keeps the model");
+    unloaded.unwrap().unwrap();
     assert_eq!(control.sessions(), 0);
 }

@@ -21,15 +21,18 @@ use crate::{
 
 /// A session outlives its request, so that the next one on the same model finds its memory ready.
 struct Held {
-    model: Arc<Resident>,
     session: Box<dyn Session>,
+    /// Dropped after the session: its end says that all of the model's memory is free.
+    model: Arc<Resident>,
 }
 
 /// Runs requests until the scheduler closes.
 pub(super) fn work(shared: &Shared, slot: usize) {
-    let mut held = None;
+    let mut held: Option<Held> = None;
     while let Some(job) = next_job(shared, slot, &mut held) {
         run(shared, job, &mut held);
+        // A request that waited while its model was unloaded comes after the release, and none may come after it.
+        held = held.filter(|held| !held.model.is_unloaded());
         shared.state().running[slot] = None;
     }
 }
