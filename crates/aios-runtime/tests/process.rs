@@ -2,39 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/binary.rs"]
+mod binary;
 #[path = "support/tiny_model.rs"]
 mod tiny_model;
 
 use std::{
-    os::unix::net::UnixDatagram,
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
+    os::unix::net::{UnixListener, UnixStream},
+    process::Output,
 };
 
-/// A directory with a model and a configuration; `extra` goes into `[runtime]`, `http` into `[runtime.http]`.
-fn prepare(extra: &str, http: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().display();
-    std::fs::create_dir_all(dir.path().join("models/tiny")).unwrap();
-    tiny_model::write(&dir.path().join("models/tiny/model.gguf"));
-    let default = if extra.contains("default-model") { "" } else { "default-model = \"tiny\"" };
-    let listen = if http.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"" };
-    let config = format!(
-        "[runtime]\n{default}\nmodel-dirs = [\"{root}/models\"]\n{extra}\n[runtime.http]\n{listen}\n{http}\n\
-         [runtime.grpc]\nsocket = \"{root}/grpc.sock\"\n"
-    );
-    std::fs::write(dir.path().join("aios.toml"), config).unwrap();
-    dir
-}
-
-fn runtime(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aios-runtime"));
-    command.arg("--config").arg(dir.join("aios.toml"));
-    command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
+use binary::{Started, prepare, runtime};
 
 #[track_caller]
 fn refused(output: &Output, code: i32, parts: &[&str]) {
@@ -76,41 +54,37 @@ fn a_start_that_fails_exits_1_and_says_why() {
     refused(&runtime(dir.path()).output().unwrap(), 1, &[&address, "runtime.http.listen"]);
 }
 
-/// A process that is killed with the test.
-struct Started(Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn it_reports_ready_serves_and_ends_at_sigterm() {
     let dir = prepare("", "");
-    let notify = UnixDatagram::bind(dir.path().join("notify.sock")).unwrap();
-    notify.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut child = Started(runtime(dir.path()).env("NOTIFY_SOCKET", dir.path().join("notify.sock")).spawn().unwrap());
-    let mut buffer = [0; 4096];
-    let mut heard = String::new();
-    while !heard.contains("READY=1") {
-        let length = notify.recv(&mut buffer).expect("a notification before the timeout");
-        heard += std::str::from_utf8(&buffer[..length]).unwrap();
-    }
-    assert!(heard.contains("STATUS=loading the default model"), "{heard}");
+    let started = Started::new(dir.path());
+    assert!(started.heard.contains("STATUS=loading the default model"), "{}", started.heard);
     // Ready means that both listeners answer.
-    assert!(std::os::unix::net::UnixStream::connect(dir.path().join("grpc.sock")).is_ok());
+    assert!(UnixStream::connect(dir.path().join("grpc.sock")).is_ok());
 
-    let pid = rustix::process::Pid::from_child(&child.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let status = child.0.wait().unwrap();
-    let mut log = String::new();
-    std::io::Read::read_to_string(child.0.stdout.as_mut().unwrap(), &mut log).unwrap();
+    let (status, log) = started.end();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!dir.path().join("grpc.sock").exists());
     assert!(!log.contains('\u{1b}'), "the log has no colour codes: {log:?}");
     for line in ["model loaded", "runtime ready", "runtime stopping", "runtime stopped"] {
         assert!(log.contains(line), "{line:?} is not in {log}");
     }
+}
+
+#[test]
+fn a_socket_path_that_cannot_be_taken_is_refused_and_a_dead_one_is_taken_over() {
+    let dir = prepare("", "");
+    let socket = dir.path().join("grpc.sock");
+    std::fs::write(&socket, "precious").unwrap();
+    refused(&runtime(dir.path()).output().unwrap(), 1, &["grpc.sock", "runtime.grpc.socket", "no socket"]);
+    assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
+    std::fs::remove_file(&socket).unwrap();
+
+    let living = UnixListener::bind(&socket).unwrap();
+    refused(&runtime(dir.path()).output().unwrap(), 1, &["runtime.grpc.socket", "another process listens there"]);
+    drop(living);
+    assert!(socket.exists(), "a process that dies leaves its socket behind");
+    let started = Started::new(dir.path());
+    assert!(UnixStream::connect(&socket).is_ok());
+    assert_eq!(started.end().0.code(), Some(0));
 }

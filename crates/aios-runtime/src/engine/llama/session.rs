@@ -188,3 +188,27 @@ fn causal_mask(count: usize, start: usize) -> Result<Option<Tensor>> {
     let mask = (0..count).flat_map(|row| (0..end).map(move |column| visible(row, column))).collect();
     Ok(Some(Tensor::from_vec(mask, (count, end), &Device::Cpu)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_inference_library_ends_the_process_with_70() {
+        const PANIC: &str = "AIOS_TEST_PANIC";
+        const NAME: &str = "engine::llama::session::tests::a_panic_of_the_inference_library_ends_the_process_with_70";
+        if std::env::var_os(PANIC).is_some() {
+            // What catches panics for a slot must not hide this one.
+            let _ = std::panic::catch_unwind(|| {
+                let _guard = PoolGuard;
+                panic!("as candle might");
+            });
+            unreachable!("the guard ended the process");
+        }
+        let program = std::env::current_exe().expect("the test binary has a path");
+        let output = Command::new(program).args(["--exact", NAME]).env(PANIC, "1").output().expect("it runs again");
+        assert_eq!(output.status.code(), Some(EXIT_SOFTWARE), "{output:?}");
+    }
+}
