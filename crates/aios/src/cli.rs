@@ -55,6 +55,10 @@ pub enum Command {
     Model(ModelCommand),
     /// Ask the local model, and print its answer as it comes.
     Ask(AskArgs),
+    /// Try what kernel and hardware must do, on this device. Exits with 1 where a check fails.
+    Selftest(SelftestArgs),
+    #[command(name = aios_selftest::probe::ARGUMENT, hide = true)]
+    SelftestProbe { arguments: Vec<String> },
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +114,24 @@ pub struct AskArgs {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Checks to make. Without any: all.
+    pub checks: Vec<String>,
+    /// Print the names of the checks, and what is true when they pass.
+    #[arg(long)]
+    pub list: bool,
+    /// Disk to OVERWRITE and read back. Other disks are only read.
+    #[arg(long, value_name = "DISK")]
+    pub scratch: Vec<PathBuf>,
+    /// Suspend the machine for some seconds, too.
+    #[arg(long)]
+    pub suspend: bool,
+    /// Folder for temporary files.
+    #[arg(long, value_name = "FOLDER", default_value = paths::DATA)]
+    pub data: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod config;
 mod model;
+mod selftest;
 mod unit;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config(command) => return config::run(command, json),
         Command::Model(command) => model::run(command, json)?,
         Command::Ask(args) => model::ask(args, json)?,
+        Command::Selftest(args) => return selftest::run(args, json),
+        Command::SelftestProbe { arguments } => return selftest::probe(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }
