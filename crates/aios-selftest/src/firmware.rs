@@ -6,7 +6,8 @@ use crate::{Options, Problem, absent, failed};
 
 /// ACPI tables, or a device tree.
 pub fn description(_: &Options) -> Result<String, Problem> {
-    let tables = names("/sys/firmware/acpi/tables").into_iter().filter(|name| name.len() == 4).collect::<Vec<_>>();
+    let is_table = |name: &String| Path::new("/sys/firmware/acpi/tables").join(name).is_file();
+    let tables: Vec<String> = names("/sys/firmware/acpi/tables").into_iter().filter(is_table).collect();
     if !tables.is_empty() {
         return Ok(format!("ACPI: {}", tables.join(" ")));
     }
