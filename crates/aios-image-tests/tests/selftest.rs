@@ -32,7 +32,9 @@ fn well_equipped(scratch: &Scratch) -> VmBuilder {
 }
 
 fn blank_disk(path: &Path) {
-    File::create(path).and_then(|file| file.set_len(SCRATCH_DISK)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    File::create(path)
+        .and_then(|file| file.set_len(SCRATCH_DISK))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
 #[test]
@@ -41,7 +43,9 @@ fn kernel_and_hardware_do_what_they_must() {
     let (mut machine, _) = TestVm::start_to_ready(well_equipped(&scratch));
     let names = machine.shell("for d in vd sd nvme; do ls -d /sys/block/$d*; done");
     let serial = |name: &str| {
-        let find = format!("grep -ls scratch-{name} /sys/block/*/serial /sys/block/*/device/serial /sys/block/*/device/vpd_pg80");
+        let find = format!(
+            "grep -ls scratch-{name} /sys/block/*/serial /sys/block/*/device/serial /sys/block/*/device/vpd_pg80"
+        );
         let file = machine.shell(&find);
         let disk = file.trim_start_matches("/sys/block/").split('/').next().unwrap_or_default().to_owned();
         assert!(!disk.is_empty(), "no disk has the serial number scratch-{name}; there are:\n{names}");
@@ -82,7 +86,8 @@ fn a_deadline_is_met_under_load() {
 /// A line of JSON for each check.
 fn parse(text: &str) -> BTreeMap<String, Report> {
     let reports = text.lines().filter(|line| line.starts_with('{'));
-    let reports = reports.map(|line| serde_json::from_str(line.trim()).unwrap_or_else(|error| panic!("{error}: {line}")));
+    let reports =
+        reports.map(|line| serde_json::from_str(line.trim()).unwrap_or_else(|error| panic!("{error}: {line}")));
     let reports: BTreeMap<_, _> = reports.map(|report: Report| (report.check.clone(), report)).collect();
     assert!(!reports.is_empty(), "no report:\n{text}");
     reports

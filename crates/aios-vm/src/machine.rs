@@ -15,6 +15,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub accelerator: Accelerator,
+    /// Where it is not as many as suit the accelerator.
+    pub processors: Option<usize>,
     pub memory_mib: u64,
     pub boot: Boot,
     pub medium: Medium,
@@ -24,6 +26,8 @@ pub struct Machine {
     pub console: ConsoleWiring,
     pub console_log: PathBuf,
     pub qmp_socket: PathBuf,
+    /// Further options with their values.
+    pub options: Vec<(String, String)>,
 }
 
 /// What starts the kernel.
@@ -83,7 +87,7 @@ impl Machine {
             .flag("-nodefaults")
             .option("-display", "none")
             .option("-vga", "none");
-        self.accelerator.add_to(&mut args);
+        self.accelerator.add_to(&mut args, self.processors);
         args.option("-m", format!("{}M", self.memory_mib));
         self.add_boot(&mut args);
         self.add_medium(&mut args);
@@ -102,6 +106,9 @@ impl Machine {
         args.option("-device", "i6300esb").option("-action", "watchdog=reset");
         self.add_console(&mut args);
         args.option("-qmp", format!("unix:{},server=on,wait=off", escape(&self.qmp_socket)));
+        for (name, value) in &self.options {
+            args.option(name, value);
+        }
         args.0
     }
 
@@ -187,6 +194,7 @@ mod tests {
     fn machine() -> Machine {
         Machine {
             accelerator: Accelerator::Tcg,
+            processors: None,
             memory_mib: 2048,
             boot: Boot::Bios,
             medium: Medium::Disk {
@@ -199,6 +207,7 @@ mod tests {
             console: ConsoleWiring::Socket("console.sock".into()),
             console_log: "/run/console.log".into(),
             qmp_socket: "qmp.sock".into(),
+            options: Vec::new(),
         }
     }
 
@@ -241,5 +250,13 @@ mod tests {
         let line = line(&Machine { boot, ..machine() });
         assert!(line.contains("if=pflash,format=raw,readonly=on,file=/ovmf/code.fd"));
         assert!(line.contains("if=pflash,format=raw,file=/run/vars.fd"));
+    }
+
+    #[test]
+    fn several_translated_processors_take_turns_and_further_options_come_last() {
+        let options = vec![("-device".to_owned(), "intel-iommu".to_owned())];
+        let line = line(&Machine { processors: Some(2), options, ..machine() });
+        assert!(line.contains("-accel tcg,thread=single -cpu max -smp 2"), "{line}");
+        assert!(line.ends_with("-device intel-iommu"), "{line}");
     }
 }

@@ -44,6 +44,8 @@ pub struct VmBuilder {
     forwards: Option<Forwards>,
     emergency_shell: EmergencyShell,
     settings: Vec<String>,
+    processors: Option<usize>,
+    options: Vec<(String, String)>,
     lifetime: Lifetime,
     terminal: bool,
 }
@@ -79,6 +81,8 @@ impl VmBuilder {
             forwards: None,
             emergency_shell: EmergencyShell::Refused,
             settings: Vec::new(),
+            processors: None,
+            options: Vec::new(),
             lifetime: Lifetime::Owned,
             terminal: false,
         }
@@ -149,6 +153,18 @@ impl VmBuilder {
     /// A line of `aios.toml` for the first boot, its key written out: `init.watchdog = "5s"`.
     pub fn setting(mut self, line: impl Into<String>) -> Self {
         self.settings.push(line.into());
+        self
+    }
+
+    /// So many processors, where it is not to be as many as suit the accelerator.
+    pub fn processors(mut self, processors: usize) -> Self {
+        self.processors = Some(processors);
+        self
+    }
+
+    /// A further option of QEMU's, with its value.
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
         self
     }
 
@@ -228,6 +244,7 @@ impl VmBuilder {
         };
         let machine = Machine {
             accelerator,
+            processors: self.processors,
             memory_mib: self.memory_mib,
             boot: self.boot(run_dir)?,
             medium,
@@ -236,6 +253,7 @@ impl VmBuilder {
             console,
             console_log,
             qmp_socket: QMP_SOCKET.into(),
+            options: self.options.clone(),
         };
         Ok((machine, set_aside, token))
     }
