@@ -145,7 +145,7 @@ impl Lock {
 /// How long the thread of high priority waited for the lock.
 fn inversion(lock: &Lock) -> Result<Duration, Problem> {
     let cpu = *kernel::online_cpus().map_err(Problem::io("the list of processors"))?.first().unwrap_or(&0);
-    let (locked, waiting) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [locked, waiting, hogging] = [const { AtomicBool::new(false) }; 3];
     let begin = |priority| {
         kernel::run_on(cpu)
             .and_then(|()| kernel::set_policy(Policy::Fifo(priority)))
@@ -156,13 +156,15 @@ fn inversion(lock: &Lock) -> Result<Duration, Problem> {
             begin(10)?;
             lock.with(|| {
                 locked.store(true, Ordering::SeqCst);
-                sleep_until(&waiting);
+                // From here on the middle one runs; only who has a higher priority gets the processor.
+                sleep_until(&hogging);
                 work(Duration::from_millis(5));
             })
         });
         let middle = scope.spawn(|| {
             begin(20)?;
             sleep_until(&waiting);
+            hogging.store(true, Ordering::SeqCst);
             work(HOG);
             Ok(())
         });
@@ -181,6 +183,7 @@ fn inversion(lock: &Lock) -> Result<Duration, Problem> {
             // The other two must end as well.
             locked.store(true, Ordering::SeqCst);
             waiting.store(true, Ordering::SeqCst);
+            hogging.store(true, Ordering::SeqCst);
         }
         low.join().expect(joined).and(middle.join().expect(joined)).and(waited)
     })
