@@ -73,6 +73,8 @@ fn limits_are_in_force_and_a_unit_beyond_its_memory_is_ended_alone() {
     let tasks = limit(&mut machine, "runtime", "tasks-max");
     assert_eq!(machine.shell(&format!("cat {GROUPS}/runtime/pids.max")), tasks);
 
+    let runtime = machine.shell("pidof aios-runtime");
+    assert!(runtime.parse::<u32>().is_ok(), "{runtime}");
     machine.console().unwrap().skip_seen();
     let twice = network.0 * 2;
     let leak = format!("echo 0 >{GROUPS}/network/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs={twice} count=1");
@@ -80,7 +82,7 @@ fn limits_are_in_force_and_a_unit_beyond_its_memory_is_ended_alone() {
     let ended = machine.expect_line("aios-init: unit network: ");
     assert!(ended.contains("Backoff (running): killed by signal 9"), "{ended}");
     machine.expect_line("aios-init: unit network: Ready");
-    machine.api().default_model().unwrap_or_else(|error| panic!("the runtime does not answer: {error}"));
+    assert_eq!(machine.shell("pidof aios-runtime"), runtime);
     let text = machine.power_off();
     assert!(text.contains("Memory cgroup out of memory"), "the kernel names no reason:\n{text}");
     let others = ["runtime", "emergency-shell"].map(|unit| text.matches(&format!("unit {unit}: Ready")).count());
