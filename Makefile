@@ -84,7 +84,7 @@ bench-inference: all
 
 lock:
 	@$(host) lock
-	@for wanted in support/prebuilt/packages.*; do ARCH=$${wanted##*.} support/prebuilt/lock.sh; done
+	@for wanted in support/prebuilt/packages.*; do support/prebuilt/lock.sh $${wanted##*.}; done
 
 pin-buildroot:
 	@support/buildroot.sh pin
