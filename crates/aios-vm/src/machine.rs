@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Accelerator,
+    Accelerator, Architecture,
     ports::{Forwards, GUEST_API, GUEST_CONSOLE},
 };
 
@@ -14,6 +14,7 @@ use crate::{
 /// has room for 107 bytes only.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    pub architecture: Architecture,
     pub accelerator: Accelerator,
     pub memory_mib: u64,
     pub boot: Boot,
@@ -77,13 +78,8 @@ impl DiskFormat {
 impl Machine {
     /// QEMU's arguments, without the program's name.
     pub fn arguments(&self) -> Vec<OsString> {
-        let mut args = Arguments::default();
-        // `graphics=off` makes SeaBIOS speak on the serial line, where its errors can be seen.
-        args.option("-machine", "q35,graphics=off")
-            .flag("-nodefaults")
-            .option("-display", "none")
-            .option("-vga", "none");
-        self.accelerator.add_to(&mut args);
+        let mut args = Arguments::machine(self.architecture);
+        self.accelerator.add_to(&mut args, self.architecture);
         args.option("-m", format!("{}M", self.memory_mib));
         self.add_boot(&mut args);
         self.add_medium(&mut args);
@@ -137,7 +133,12 @@ impl Machine {
             }
             Medium::Cdrom(iso) => {
                 args.option("-drive", format!("if=none,id=cd,media=cdrom,format=raw,readonly=on,file={}", escape(iso)));
-                args.option("-device", "ide-cd,drive=cd,bootindex=1");
+                match self.architecture {
+                    Architecture::X86_64 => args.option("-device", "ide-cd,drive=cd,bootindex=1"),
+                    Architecture::Aarch64 => args
+                        .option("-device", "virtio-scsi-pci,id=scsi")
+                        .option("-device", "scsi-cd,bus=scsi.0,drive=cd,bootindex=1"),
+                };
             }
         }
     }
@@ -163,6 +164,16 @@ impl Machine {
 pub(crate) struct Arguments(pub Vec<OsString>);
 
 impl Arguments {
+    /// A machine of the architecture, with nothing in it but what it cannot be without.
+    pub fn machine(architecture: Architecture) -> Self {
+        let mut args = Arguments::default();
+        args.option("-machine", architecture.machine())
+            .flag("-nodefaults")
+            .option("-display", "none")
+            .option("-vga", "none");
+        args
+    }
+
     pub fn flag(&mut self, name: &str) -> &mut Self {
         self.0.push(name.into());
         self
@@ -186,6 +197,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            architecture: Architecture::X86_64,
             accelerator: Accelerator::Tcg,
             memory_mib: 2048,
             boot: Boot::Bios,
@@ -241,5 +253,15 @@ mod tests {
         let line = line(&Machine { boot, ..machine() });
         assert!(line.contains("if=pflash,format=raw,readonly=on,file=/ovmf/code.fd"));
         assert!(line.contains("if=pflash,format=raw,file=/run/vars.fd"));
+    }
+
+    #[test]
+    fn a_cd_is_where_the_architectures_machine_has_a_bus_for_it() {
+        let medium = Medium::Cdrom("/images/aios.iso".into());
+        let line = |architecture| line(&Machine { architecture, medium: medium.clone(), ..machine() });
+        assert!(line(Architecture::X86_64).contains("ide-cd,drive=cd,bootindex=1"));
+        let aarch64 = line(Architecture::Aarch64);
+        assert!(aarch64.contains("-machine virt"), "{aarch64}");
+        assert!(aarch64.contains("scsi-cd,bus=scsi.0,drive=cd,bootindex=1"), "{aarch64}");
     }
 }
