@@ -13,7 +13,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test demo run up down boot bench bench-boot bench-inference lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -41,7 +41,8 @@ help:
 #:
 #: Checks
 #:   make check                   format, lints, dependencies, shell scripts, documentation
-#:   make test                    every test, QEMU boots included
+#:   make test                    every test, QEMU boots included, on the image of this machine's architecture
+#:   make test-boards             builds the other architecture's image and boots it
 #:   make bench-boot | bench-inference
 #:
 #: Variables
@@ -56,8 +57,10 @@ check:
 	@support/check.sh
 
 test: all
-	@$(host) run test
 	@support/test.sh
+
+test-boards:
+	@support/test-boards.sh
 
 demo: all
 	@$(vm) demo
@@ -84,7 +87,7 @@ bench-inference: all
 
 lock:
 	@$(host) lock
-	@for wanted in support/prebuilt/packages.*; do ARCH=$${wanted##*.} support/prebuilt/lock.sh; done
+	@for wanted in support/prebuilt/packages.*; do support/prebuilt/lock.sh $${wanted##*.}; done
 
 pin-buildroot:
 	@support/buildroot.sh pin

@@ -3,6 +3,7 @@
 #   select NAME   chooses configs/NAME and the base that builds it
 #   image         builds the images of the choice; without one, of DEFCONFIG
 #   target NAME   a target of Buildroot's own
+#   board         prints the board of the choice; without one, of DEFCONFIG
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "${O:=$top/output}"
@@ -33,10 +34,12 @@ select_defconfig() {
 	printf '%s\n%s\n' "$name" "$base" >"$O/selected"
 }
 
+selected_defconfig() { sed -n 1p "$O/selected" 2>/dev/null || echo "${DEFCONFIG:-aios_x86_64_defconfig}"; }
+
 # What was chosen holds, unless this call names a base.
 recall() {
 	if [ -n "${BASE:-}${BUILDROOT:-}" ] || [ ! -e "$O/selected" ]; then
-		select_defconfig "$(sed -n 1p "$O/selected" 2>/dev/null || echo "${DEFCONFIG:-aios_x86_64_defconfig}")"
+		select_defconfig "$(selected_defconfig)"
 	fi
 	{ read -r defconfig && read -r base; } <"$O/selected"
 }
@@ -72,8 +75,12 @@ case ${1:-} in
 select) select_defconfig "$2" ;;
 image) image ;;
 target) target "$2" ;;
+board)
+	defconfig=$(selected_defconfig)
+	board
+	;;
 *)
-	echo "usage: build.sh select NAME | image | target NAME" >&2
+	echo "usage: build.sh select NAME | image | target NAME | board" >&2
 	exit 2
 	;;
 esac

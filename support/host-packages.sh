@@ -13,10 +13,16 @@ packages_of() {
 		echo 'libc6-dev /usr/include/stdio.h'
 		echo 'python3-pip :pip'
 		;;
-	run)
+	# A machine of the chosen board's architecture in QEMU.
+	run-x86_64)
 		echo 'qemu-system-x86 qemu-system-x86_64'
 		echo 'qemu-utils qemu-img'
 		echo 'ovmf /usr/share/OVMF/OVMF_CODE_4M.fd'
+		;;
+	run-aarch64)
+		echo 'qemu-system-arm qemu-system-aarch64'
+		echo 'qemu-utils qemu-img'
+		echo 'qemu-efi-aarch64 /usr/share/AAVMF/AAVMF_CODE.fd'
 		;;
 	check)
 		echo 'git git'
@@ -33,7 +39,7 @@ packages_of() {
 			case $command in xz) echo 'xz-utils xz' ;; *) echo "$command $command" ;; esac
 		done
 		;;
-	lock) echo 'binutils readelf' ;;
+	lock) echo 'python3 python3' ;;
 	*)
 		echo "error: unknown set of packages '$1'" >&2
 		exit 2

@@ -12,7 +12,8 @@ echo ">>> first build"
 "$top/support/build.sh" image
 echo ">>> second build"
 if [ "${SHARE_PROGRAMS:-}" != 1 ]; then export CARGO_TARGET_DIR=$again/programs; fi
-O=$again BASE=$(sed -n 2p "$O/selected") DEFCONFIG=$(sed -n 1p "$O/selected") "$top/support/build.sh" image
+{ read -r defconfig && read -r base; } <"$O/selected"
+O=$again BASE=$base DEFCONFIG=$defconfig "$top/support/build.sh" image
 
 if cmp -s "$O/images/SHA256SUMS" "$again/images/SHA256SUMS"; then
 	cat "$O/images/SHA256SUMS"
@@ -23,7 +24,7 @@ fi
 {
 	echo "error: the builds differ:"
 	diff "$O/images/SHA256SUMS" "$again/images/SHA256SUMS" || true
-	for part in bzImage initramfs.img rootfs.erofs models.erofs grub.img efi-part/EFI/BOOT/bootx64.efi; do
+	(cd "$again/images" && find . -type f ! -name 'aios-*' ! -name 'SHA256SUMS') | while read -r part; do
 		cmp "$O/images/$part" "$again/images/$part" || true
 	done
 	echo "Both are kept, the second in $again"

@@ -3,6 +3,14 @@
 # and the image in namespaces and in QEMU. The last lines are cargo's own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+board=$(support/build.sh board)
+# shellcheck source=board/x86_64/meta
+. "board/$board/meta"
+if [ "$ARCH" != "$(uname -m)" ]; then
+	echo "error: the tests run programs of the image on this $(uname -m) machine, but the board $board that was built is $ARCH. \`make test-boards\` boots it in QEMU; for the tests choose a board of this machine's: make aios_$(uname -m)_defconfig" >&2
+	exit 1
+fi
+support/host-packages.sh "run-$ARCH" test
 O=$(cd "${O:-output}" && pwd)
 export O AIOS_TEST_MODEL=${AIOS_TEST_MODEL:-$O/images/models/smollm2-135m-instruct/model.gguf}
 

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Makes BINARIES_DIR/initramfs.img from TARGET_DIR: aios-init as /init, and the modules that modules.boot ($1) names with
-# all they need, in the order in which they load. A kernel that has them built in gets an empty /modules.load.
+# initramfs.sh LIST...: makes BINARIES_DIR/initramfs.img from TARGET_DIR: aios-init as /init, and the modules that the lists
+# (modules.boot) name with all they need, in the order in which they load. A kernel that has them built in gets an empty
+# /modules.load.
 set -euo pipefail
-boot_modules=$1
+boot_modules=("$@")
 root=$BUILD_DIR/initramfs
 archive=$BUILD_DIR/initramfs.cpio
 modules=$(find "$TARGET_DIR/usr/lib/modules" "$TARGET_DIR/lib/modules" -mindepth 1 -maxdepth 1 -type d -print -quit 2>/dev/null || true)
@@ -23,7 +24,7 @@ load_order() {
 			for (i = count; i >= 1; i--) add(needed[i])
 		}
 		END { exit failed }
-	' "$modules/modules.builtin" "$modules/modules.dep" "$boot_modules"
+	' "$modules/modules.builtin" "$modules/modules.dep" "${boot_modules[@]}"
 }
 
 rm -rf "$root"

@@ -68,27 +68,31 @@ live_efi() {
 	truncate -s 4M "$1"
 	mkdosfs --invariant -i a105001e -n AIOS-EFI "$1"
 	mmd -i "$1" ::/EFI ::/EFI/BOOT
-	mcopy -i "$1" "$BINARIES_DIR/efi-part/EFI/BOOT/bootx64.efi" ::/EFI/BOOT/bootx64.efi
+	mcopy -i "$1" "$BINARIES_DIR/efi-part/EFI/BOOT/$EFI_PROGRAM" "::/EFI/BOOT/$EFI_PROGRAM"
 	mcopy -i "$1" "$board_dir/grub-iso.cfg" ::/EFI/BOOT/grub.cfg
 }
 
 live_image() {
-	local tree=$BUILD_DIR/iso
+	local tree=$BUILD_DIR/iso bios=()
 	rm -rf "$tree"
-	mkdir -p "$tree/boot/grub" "$tree/EFI/BOOT" "$tree/aios"
+	mkdir -p "$tree/boot" "$tree/EFI/BOOT" "$tree/aios"
 	cp "$BINARIES_DIR/$KERNEL_IMAGE" "$BINARIES_DIR/initramfs.img" "$tree/boot/"
-	cp "$board_dir/grub-iso.cfg" "$tree/boot/grub/grub.cfg"
 	# UEFI starts the same GRUB from a CD, where it looks on the CD, and from a stick, where it looks on the EFI partition.
 	cp "$board_dir/grub-iso.cfg" "$tree/EFI/BOOT/grub.cfg"
-	cp "$BINARIES_DIR/grub-eltorito.img" "$tree/boot/grub/eltorito.img"
+	case $FIRMWARE in *bios*)
+		mkdir "$tree/boot/grub"
+		cp "$board_dir/grub-iso.cfg" "$tree/boot/grub/grub.cfg"
+		cp "$BINARIES_DIR/grub-eltorito.img" "$tree/boot/grub/eltorito.img"
+		bios=(-b boot/grub/eltorito.img -c boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table --grub2-boot-info
+			--grub2-mbr "$BINARIES_DIR/boot_hybrid.img")
+		;;
+	esac
 	ln "$BINARIES_DIR/rootfs.erofs" "$BINARIES_DIR/models.erofs" "$tree/aios/"
 	live_efi "$BUILD_DIR/efi-iso.img"
 	# xorriso takes volume dates and the disk identifier from SOURCE_DATE_EPOCH, but of the files only some dates.
-	xorriso -as mkisofs -o "$image.iso.new" --set_all_file_dates "=$SOURCE_DATE_EPOCH" -V AIOS -R -J -iso-level 3 \
-		-b boot/grub/eltorito.img -c boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table --grub2-boot-info \
-		--grub2-mbr "$BINARIES_DIR/boot_hybrid.img" \
+	xorriso -as mkisofs -o "$image.iso.new" --set_all_file_dates "=$SOURCE_DATE_EPOCH" -V AIOS -R -J -iso-level 3 "${bios[@]}" \
 		-append_partition 2 0xef "$BUILD_DIR/efi-iso.img" -appended_part_as_gpt \
-		-eltorito-alt-boot -e --interval:appended_partition_2:all:: -no-emul-boot \
+		${bios:+-eltorito-alt-boot} -e --interval:appended_partition_2:all:: -no-emul-boot \
 		-partition_offset 16 --sort-weight 0 / --sort-weight 1 /boot "$tree"
 	mv "$image.iso.new" "$image.iso"
 	rm -rf "$tree"
@@ -102,13 +106,15 @@ checksums() {
 
 common=("=$SOURCE_DATE_EPOCH" "=$top" "${BASH_SOURCE[0]}" "$board_dir/meta")
 boot_files=("$BINARIES_DIR/$KERNEL_IMAGE" "$BINARIES_DIR/rootfs.erofs" "$BINARIES_DIR/efi-part")
+case $FIRMWARE in *bios*) boot_files+=("$BINARIES_DIR"/{grub.img,boot.img,grub-eltorito.img,boot_hybrid.img}) ;; esac
+module_lists=("$here/modules.boot" "$board_dir/modules.boot")
 
-stage "initramfs" "$(inputs_key "${common[@]}" "$here/initramfs.sh" "$board_dir/modules.boot" "$BINARIES_DIR/rootfs.erofs")" \
-	"$BINARIES_DIR/initramfs.img" -- "$here/initramfs.sh" "$board_dir/modules.boot"
+stage "initramfs" "$(inputs_key "${common[@]}" "$here/initramfs.sh" "${module_lists[@]}" "$BINARIES_DIR/rootfs.erofs")" \
+	"$BINARIES_DIR/initramfs.img" -- "$here/initramfs.sh" "${module_lists[@]}"
 stage "model image" "$(inputs_key "${common[@]}" "$BINARIES_DIR/models")" \
 	"$BINARIES_DIR/models.erofs" -- models_image
 boot_key=$(inputs_key "${common[@]}" "${boot_files[@]}" "=$(stage_key initramfs)" "=$(stage_key "model image")" \
-	"$board_dir"/*.cfg "$BINARIES_DIR/grub.img")
+	"$board_dir"/*.cfg)
 stage "disk image" "$boot_key" "$image.img" -- disk_image
 stage "virtual disk" "$boot_key" "$image.qcow2" -- qcow2_image
 stage "live image" "$boot_key" "$image.iso" -- live_image

@@ -1,10 +1,17 @@
 # shellcheck shell=bash
-# Debian packages of one pinned suite, whatever release the build machine runs: apt in a private root, with the
-# machine's own mirror, proxy and certificate settings. Sourced; needs DL_DIR and ARCH.
+# Debian packages of one pinned suite, whatever release and architecture the build machine has: apt in a private root for
+# each architecture, with the machine's own mirror, proxy and certificate settings. Sourced; needs DL_DIR and, at each
+# call of apt, ARCH.
 
 DEBIAN_SUITE=trixie
 DEBIAN_KEYRING=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
-APT_ROOT=$DL_DIR/apt-$ARCH
+
+# The architecture of the programs that assemble images; host-tools.sh refuses other build machines.
+# shellcheck disable=SC2034 # for the scripts that source this one
+HOST_ARCH=x86_64
+
+# APT_ROOT names another private root, for another suite.
+apt_root() { printf '%s\n' "${APT_ROOT:-$DL_DIR/apt-$ARCH}"; }
 
 debian_arch() {
 	case $ARCH in
@@ -50,16 +57,26 @@ debian_mirror() {
 
 # private_apt PROGRAM ARG...: PROGRAM (apt-get, apt-cache, /usr/lib/apt/apt-helper) on the private root.
 private_apt() {
-	local program=$1
+	local program=$1 root
+	root=$(apt_root)
 	shift
 	"$program" -q \
-		-o Dir::Etc::sourcelist="$APT_ROOT/sources.list" -o Dir::Etc::sourceparts=- \
-		-o Dir::Etc::preferencesparts="$APT_ROOT/none" \
-		-o Dir::State::lists="$APT_ROOT/lists" -o Dir::State::status="$APT_ROOT/status" \
-		-o Dir::Cache="$APT_ROOT/cache" -o APT::Architecture="$(debian_arch)" \
+		-o Dir::Etc::sourcelist="$root/sources.list" -o Dir::Etc::sourceparts=- \
+		-o Dir::Etc::preferencesparts="$root/none" \
+		-o Dir::State::lists="$root/lists" -o Dir::State::status="$root/status" \
+		-o Dir::Cache="$root/cache" -o APT::Architecture="$(debian_arch)" \
 		-o APT::Architectures="$(debian_arch)" -o APT::Sandbox::User="" \
 		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
 		-o Acquire::Retries=3 -o APT::Update::Post-Invoke::= "$@"
+}
+
+# Makes the private root, so that apt starts in it.
+apt_prepare() {
+	local root
+	root=$(apt_root)
+	mkdir -p "$root/none" "$root/lists/partial" "$root/cache/archives/partial"
+	[ -e "$root/sources.list" ] || : >"$root/sources.list"
+	: >"$root/status"
 }
 
 # Refreshes the private root's package lists; apt checks the archive's signature with Debian's keyring.
@@ -68,9 +85,8 @@ apt_update() {
 	[ -e "$DEBIAN_KEYRING" ] || fail "$DEBIAN_KEYRING is missing: install debian-archive-keyring"
 	main=$(debian_mirror main)
 	security=$(debian_mirror security)
-	mkdir -p "$APT_ROOT/none" "$APT_ROOT/lists/partial" "$APT_ROOT/cache/archives/partial"
-	: >"$APT_ROOT/status"
-	cat >"$APT_ROOT/sources.list" <<-LIST
+	apt_prepare
+	cat >"$(apt_root)/sources.list" <<-LIST
 		deb $option $main $DEBIAN_SUITE main
 		deb $option $main $DEBIAN_SUITE-updates main
 		deb $option $security $DEBIAN_SUITE-security main

@@ -21,7 +21,7 @@ BOARD=$(basename "$defconfig" | sed 's/^aios_//; s/_defconfig$//')
 export BOARD
 # shellcheck source=board/x86_64/meta
 . "$top/board/$BOARD/meta"
-export ARCH KERNEL_IMAGE RUST_TARGET
+export ARCH KERNEL_IMAGE RUST_TARGET FIRMWARE GRUB_EFI EFI_PROGRAM
 # shellcheck source=support/stage.sh
 . "$top/support/stage.sh"
 
@@ -66,7 +66,7 @@ root_file_system() {
 
 mkdir -p "$BINARIES_DIR" "$BUILD_DIR" "$HOST_DIR" "$DL_DIR"
 stage_total 13
-stage "packages" "$(inputs_key "$here/$ARCH.lock" "$here/fetch.sh" "$here/apt.sh" "=$DL_DIR")" \
+stage "packages" "$(inputs_key "$here/host.lock" "$here/$ARCH.lock" "$here/fetch.sh" "$here/apt.sh" "=$DL_DIR")" \
 	"$manifest" "$DL_DIR/debs" -- "$here/fetch.sh" "$manifest"
 stage "host tools" "$(inputs_key "$manifest" "$here/host-tools.sh" "=$HOST_DIR")" \
 	"$HOST_DIR/bin/genimage" -- "$here/host-tools.sh" "$manifest"
@@ -74,12 +74,12 @@ stage "programs" "" -- "$top/support/build-programs.sh" "$programs"
 # shellcheck disable=SC2046 # paths below package/ have no blanks
 stage "factory models" "$(inputs_key "$top/support/fetch-model.sh" $(models))" "$BINARIES_DIR/models" -- fetch_models
 stage "kernel and base programs" "$(inputs_key "$manifest" "$here/target.sh" "$here/modules.sh" "$here/target.files" \
-	"$here/target.applets" "$top/board/$BOARD/modules.exclude")" \
+	"$here/target.applets" "$here/elf_needed.py" "$top/board/common/modules.exclude" "$top/board/$BOARD/modules.exclude")" \
 	"$debian" "$BINARIES_DIR/$KERNEL_IMAGE" -- env TARGET_DIR="$debian" "$here/target.sh" "$manifest"
 # shellcheck disable=SC2086 # a defconfig names several overlays and hooks with blanks between
 stage "root file system" "$(inputs_key "=$SOURCE_DATE_EPOCH" "=$TARGET_DIR" "=$(stage_key "kernel and base programs")" \
 	"$programs" "${BASH_SOURCE[0]}" "$top/Cargo.toml" $OVERLAYS $POST_BUILD)" \
 	"$BINARIES_DIR/rootfs.erofs" "$TARGET_DIR/usr" -- root_file_system
-stage "boot loader" "$(inputs_key "$manifest" "$here/grub.sh")" "$BINARIES_DIR/grub.img" -- "$here/grub.sh"
+stage "boot loader" "$(inputs_key "$manifest" "$here/grub.sh" "$top/board/$BOARD/meta")" "$BINARIES_DIR/efi-part" -- "$here/grub.sh"
 export STAGE_NUMBER STAGE_TOTAL
 for hook in $POST_IMAGE; do "$hook" "$BINARIES_DIR"; done

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Brings every package of ARCH.lock into DL_DIR/debs and writes "role package file" lines to the manifest $1.
+# Brings every package of host.lock and ARCH.lock into DL_DIR/debs and writes "role package file" lines to the manifest $1.
 # A file counts only once its sha256 is the pinned one; it is downloaded under partial/ and then renamed, so that an
 # interrupted run leaves nothing half and the next one resumes.
 set -euo pipefail
@@ -8,11 +8,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/apt.sh"
 
 manifest=$1
-lock=$here/$ARCH.lock
+locks=("$here/host.lock" "$here/$ARCH.lock")
 debs=$DL_DIR/debs
 partial=$debs/partial
 
-locked() { grep -v '^#' "$lock"; }
+locked() { grep -hv '^#' "${locks[@]}"; }
+
+# A package that several roles name is one file.
+each_file() { locked | sort -u -k8,8; }
 
 sha256_is() { [ -e "$1" ] && printf '%s  %s\n' "$2" "$1" | sha256sum --check --status; }
 
@@ -24,7 +27,7 @@ download_missing() {
 		sha256_is "$debs/$file" "$hash" && continue
 		if [ -z "$main" ]; then main=$(debian_mirror main); security=$(debian_mirror security); fi
 		request+=("${!archive}/$path" "$partial/$file" "")
-	done < <(locked | sort -u -k3,3)
+	done < <(each_file)
 	[ ${#request[@]} -gt 0 ] || return 0
 	echo "downloading $((${#request[@]} / 3)) packages"
 	private_apt /usr/lib/apt/apt-helper download-file "${request[@]}" 2>&1 || true
@@ -41,19 +44,30 @@ accept_downloads() {
 		else
 			found=$(sha256sum <"$partial/$file" | cut -c1-64)
 			rm -f "$partial/$file"
-			fail "package $package $version: the mirror's file $path has sha256 $found, but $ARCH.lock pins $hash. Nothing was used of it; try another mirror (DEBIAN_MIRROR=), or look at \`make lock\` and its difference"
+			fail "package $package $version: the mirror's file $path has sha256 $found, but the lock file pins $hash. Nothing was used of it; try another mirror (DEBIAN_MIRROR=), or look at \`make lock\` and its difference"
 		fi
-	done < <(locked | sort -u -k3,3)
+	done < <(each_file)
 }
 
-# current_package NAME WANTED: downloads the suite's present version (apt checks the signed index) and prints its file.
+# current_package ROLE NAME WANTED: downloads the suite's present version (apt checks the signed index) and prints its file.
 current_package() {
-	local name=$1 file
-	case $2 in linux-image-*) name=$(kernel_package "$2") ;; esac
+	local name=$2 file
+	case $1 in
+	host) local ARCH=$HOST_ARCH ;;
+	kernel) name=$(kernel_package "$3") ;;
+	esac
 	(cd "$partial" && private_apt apt-get download "$name" >&2) || fail "package $name: the mirror has neither the pinned nor a current version"
 	file=$(find "$partial" -name "${name}_*.deb" -printf '%f\n' | head -n 1)
 	mv "$partial/$file" "$debs/$file"
 	echo "$file"
+}
+
+# Of both architectures that packages are for.
+update_indexes() { host_apt_update && { [ "$ARCH" = "$HOST_ARCH" ] || apt_update; }; }
+
+host_apt_update() {
+	local ARCH=$HOST_ARCH
+	apt_update
 }
 
 write_manifest() {
@@ -62,9 +76,9 @@ write_manifest() {
 		file=$(basename "$path")
 		if ! sha256_is "$debs/$file" "$hash"; then
 			if [ ${#gone[@]} -eq 0 ]; then
-				apt_update || fail "the mirror lacks $file, and apt cannot read the suite $DEBIAN_SUITE to find a current version; is the network there?"
+				update_indexes || fail "the mirror lacks $file, and apt cannot read the suite $DEBIAN_SUITE to find a current version; is the network there?"
 			fi
-			file=$(current_package "$package" "$wanted")
+			file=$(current_package "$role" "$package" "$wanted")
 			gone+=("$package $version -> $file")
 		fi
 		echo "$role $package $file"
@@ -76,10 +90,8 @@ write_manifest() {
 	fi
 }
 
-mkdir -p "$partial" "$(dirname "$manifest")" "$APT_ROOT"
-[ -e "$APT_ROOT/sources.list" ] || : >"$APT_ROOT/sources.list"
-mkdir -p "$APT_ROOT/none" "$APT_ROOT/lists/partial" "$APT_ROOT/cache/archives/partial"
-: >"$APT_ROOT/status"
+mkdir -p "$partial" "$(dirname "$manifest")"
+apt_prepare
 download_missing
 accept_downloads
 write_manifest

@@ -1,19 +1,21 @@
 #!/bin/bash
-# Unpacks the manifest's `host` packages into HOST_DIR/debian and writes a wrapper per program to HOST_DIR/bin.
-# The wrappers start programs through the packages' own C library, so the images do not depend on the machine's tools.
+# Unpacks the manifest's `host` packages, and the boot loader's modules, into HOST_DIR/debian and writes a wrapper per
+# program to HOST_DIR/bin. The wrappers start programs through the packages' own C library, so the images do not depend on the machine's tools.
 set -euo pipefail
 manifest=$1
 root=$HOST_DIR/debian
-case $(uname -m) in
-x86_64) loader=ld-linux-x86-64.so.2 libraries=usr/lib/x86_64-linux-gnu ;;
-aarch64) loader=ld-linux-aarch64.so.1 libraries=usr/lib/aarch64-linux-gnu ;;
-*) echo "error: no host tools are pinned for a $(uname -m) machine" >&2; exit 1 ;;
-esac
+loader=ld-linux-x86-64.so.2
+libraries=usr/lib/x86_64-linux-gnu
+
+if [ "$(uname -m)" != x86_64 ]; then
+	echo "error: the prebuilt base's tools are pinned for x86_64 machines (packages.host), and this is $(uname -m); BUILDROOT=DIR builds here" >&2
+	exit 1
+fi
 
 rm -rf "${HOST_DIR:?}/bin" "$root"
 mkdir -p "$root/usr/lib" "$root/usr/lib64" "$root/usr/bin" "$root/usr/sbin" "$HOST_DIR/bin"
 ln -s usr/lib usr/lib64 usr/bin usr/sbin "$root/"
-awk '$1 == "host" { print $3 }' "$manifest" | while read -r deb; do
+awk '$1 == "host" || $1 == "boot" { print $3 }' "$manifest" | while read -r deb; do
 	dpkg-deb -x "$DL_DIR/debs/$deb" "$root"
 done
 

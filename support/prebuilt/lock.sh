@@ -1,16 +1,18 @@
 #!/bin/bash
-# Pins what packages.ARCH wants, and the libraries that those programs link, in ARCH.lock: `make lock`.
+# lock.sh LIST: pins what packages.LIST wants, and the libraries that those programs link, in LIST.lock: `make lock`.
+# LIST is an architecture of boards, or `host`.
 # Libraries are found by name (DT_NEEDED), not by the packages' own dependency lists, which would pull in
 # maintainer-script machinery that nothing here runs.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-ARCH=${ARCH:-x86_64}
 DL_DIR=${DL_DIR:-$here/../../dl}
 # shellcheck source=support/prebuilt/apt.sh
 . "$here/apt.sh"
 
-wanted=$here/packages.$ARCH
-lock=$here/$ARCH.lock
+list=$1
+case $list in host) ARCH=$HOST_ARCH ;; *) ARCH=$list ;; esac
+wanted=$here/packages.$list
+lock=$here/$list.lock
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -30,10 +32,7 @@ unpack() {
 
 # "soname file" for everything that the programs and libraries below FOLDER... need.
 needed_below() {
-	find "$@" -type f \( -perm /111 -o -name '*.so*' \) -print | while read -r file; do
-		{ readelf -d "$file" 2>/dev/null || true; } |
-			sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed "s|\$| $file|"
-	done
+	find "$@" -type f \( -perm /111 -o -name '*.so*' \) -print0 | xargs -0r "$here/elf_needed.py" | grep -v '^/' || true
 }
 
 has_library() { [ -n "$(find "$@" -name "$needed" -print -quit 2>/dev/null)" ]; }
@@ -74,15 +73,17 @@ lock_line() {
 
 apt_update >"$work/update.log" 2>&1 || { cat "$work/update.log" >&2; fail "apt cannot read the suite $DEBIAN_SUITE"; }
 {
-	echo "# Made by \`make lock\` from packages.$ARCH (Debian $DEBIAN_SUITE)."
+	echo "# Made by \`make lock\` from packages.$list (Debian $DEBIAN_SUITE)."
 	echo "# role wanted-as package version sha256 size archive path"
 	for name in $(wanted_of kernel); do lock_line kernel "$name" "$(kernel_package "$name")"; done
 	for role in target host; do
 		mapfile -t names < <(wanted_of "$role")
+		[ ${#names[@]} -gt 0 ] || continue
 		unpack "$work/$role" "${names[@]}"
 		resolve_libraries "$role" "${names[@]}" >"$work/resolved"
 		while read -r name; do lock_line "$role" "$name" "$name"; done <"$work/resolved"
 	done
+	for name in $(wanted_of boot); do lock_line boot "$name" "$name"; done
 } >"$work/lock"
 chmod 644 "$work/lock"
 mv "$work/lock" "$lock"

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Copies the kernel's modules from the unpacked kernel package $1 to TARGET_DIR, less what the board excludes
-# ($2, shell patterns below kernel/) and less whatever needs an excluded module, and indexes them.
+# modules.sh KERNEL LIST...: copies the modules of the unpacked kernel package to TARGET_DIR, less what the lists exclude
+# (shell patterns below kernel/) and less whatever needs an excluded module, and indexes them.
 set -euo pipefail
-kernel=$1 exclude=$2
+kernel=$1
+shift
 source_dir=$(echo "$kernel"/usr/lib/modules/*)
 version=$(basename "$source_dir")
 modules=$TARGET_DIR/usr/lib/modules/$version
@@ -13,10 +14,10 @@ rm -f "$modules/build" "$modules/source"
 "$HOST_DIR/bin/depmod" -b "$TARGET_DIR" "$version"
 
 # modules.dep names every direct and indirect dependency of a module, so one pass finds all that must go.
-grep -vE '^(#|$)' "$exclude" | while read -r pattern; do
+grep -hvE '^(#|$)' "$@" | while read -r pattern; do
 	# shellcheck disable=SC2086 # the pattern is to be expanded
 	(cd "$modules/kernel" && find $pattern -name '*.ko*' -printf 'kernel/%p\n') ||
-		{ echo "error: ${exclude##*/}: '$pattern' matches no module of kernel $version" >&2; exit 1; }
+		{ echo "error: modules.exclude: '$pattern' matches no module of kernel $version" >&2; exit 1; }
 done | sort -u >"$BUILD_DIR/modules.excluded"
 awk -F'[: ]+' 'NR == FNR { gone[$1]; next } { for (i = 1; i <= NF; i++) if ($i in gone) { print $1; next } }' \
 	"$BUILD_DIR/modules.excluded" "$modules/modules.dep" | (cd "$modules" && xargs -r rm -f)

@@ -18,6 +18,8 @@ unpack() {
 		dpkg-deb -x "$DL_DIR/debs/$deb" "$packages"
 	done
 	dpkg-deb -x "$DL_DIR/debs/$(awk '$1 == "kernel" { print $3 }' "$manifest")" "$kernel"
+	# What another board left would else pass for this one's.
+	rm -f "$BINARIES_DIR"/{bzImage,vmlinux,Image}
 	cp "$kernel"/boot/vmlinuz-* "$BINARIES_DIR/$KERNEL_IMAGE"
 	case $KERNEL_IMAGE in bzImage) uncompressed_kernel "$BINARIES_DIR/bzImage" "$BINARIES_DIR/vmlinux" ;; esac
 }
@@ -53,22 +55,24 @@ copy_file() {
 	fi
 }
 
-# The shared libraries that the copied program $1 links, as the packages' own loader finds them.
-libraries_of() {
-	local loader libraries
-	loader=$(echo "$packages"/usr/lib64/ld-linux-*.so.*)
-	libraries=$(echo "$packages"/usr/lib/*-linux-gnu)
-	"$loader" --verify "$packages$1" || return 0
-	"$loader" --library-path "$libraries" --list "$packages$1" 2>/dev/null |
-		sed -n "s|.*\($packages/[^ ]*\) .*|\1|p" | sed "s|^$packages||; s|^/lib|/usr/lib|"
+# Copies a program or library of the packages, with the loader and the libraries that it asks for.
+copy_program() {
+	local path=$1 name
+	[ ! -e "$TARGET_DIR$path" ] || return 0
+	copy_file "$path"
+	"$here/elf_needed.py" "$packages$path" | while read -r name _; do
+		case $name in
+		/*) copy_program "/usr$name" ;;
+		*) copy_program "$libraries/$name" ;;
+		esac
+	done
 }
 
 copy_programs() {
-	local path library directory applets applet
-	while read -r path; do
-		copy_file "$path"
-		libraries_of "$path" | while read -r library; do copy_file "$library"; done
-	done < <(lines "$here/target.files")
+	local path directory applets applet libraries
+	libraries=$(cd "$packages" && echo usr/lib/*-linux-gnu)
+	libraries=/$libraries
+	while read -r path; do copy_program "$path"; done < <(lines "$here/target.files")
 	ln -s mke2fs "$TARGET_DIR/usr/sbin/mkfs.ext4"
 	while IFS=: read -r directory applets; do
 		for applet in $applets; do ln -s /usr/bin/busybox "$TARGET_DIR$directory/$applet"; done
@@ -78,5 +82,5 @@ copy_programs() {
 unpack
 make_layout
 copy_programs
-"$here/modules.sh" "$kernel" "$top/board/$BOARD/modules.exclude"
+"$here/modules.sh" "$kernel" "$top/board/common/modules.exclude" "$top/board/$BOARD/modules.exclude"
 rm -rf "$packages" "$kernel"

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod namespace;
+pub mod outputs;
 pub mod qemu;
 
 /// The build's output folder: `O`, as for `make`, or `output/` of this tree.

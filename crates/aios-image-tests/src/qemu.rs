@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use aios_vm::{ImageKind, Images, Vm, VmBuilder, accel, console};
+use aios_vm::{Accelerator, Architecture, Board, ImageKind, Images, Vm, VmBuilder, accel, console};
 use tempfile::TempDir;
 
 use crate::output;
@@ -22,6 +22,7 @@ const POWER_OFF: Duration = Duration::from_secs(60);
 
 /// A running machine and its claim to a share of the host.
 pub struct TestVm {
+    architecture: Architecture,
     vm: Vm,
     /// Commands that were typed at its emergency shell.
     commands: usize,
@@ -31,6 +32,7 @@ pub struct TestVm {
 /// A scratch directory for machines, removed at the end.
 pub struct Scratch {
     dir: TempDir,
+    board: Board,
 }
 
 /// One of the places for machines that may run at once, in all test processes together.
@@ -38,9 +40,14 @@ struct Slot {
     _lock: File,
 }
 
-/// The built images.
+/// The built images of the x86_64 board.
 pub fn images() -> Images {
-    let images = Images::new(output().join("images"));
+    images_of(Board::x86_64())
+}
+
+/// The built images of a board.
+pub fn images_of(board: Board) -> Images {
+    let images = Images::of_board(output().join("images"), board);
     if let Err(error) = images.path(ImageKind::Qcow2) {
         panic!("these tests boot the built images: {error}");
     }
@@ -48,19 +55,24 @@ pub fn images() -> Images {
 }
 
 /// How long this host may take until a machine is Ready.
-pub fn ready_patience() -> Duration {
-    READY * accelerator().patience()
+pub fn ready_patience(architecture: Architecture) -> Duration {
+    READY * accelerator(architecture).patience()
 }
 
 /// How long this host may take until a machine has powered off.
-pub fn power_off_patience() -> Duration {
-    POWER_OFF * accelerator().patience()
+pub fn power_off_patience(architecture: Architecture) -> Duration {
+    POWER_OFF * accelerator(architecture).patience()
 }
 
 impl Scratch {
+    /// For machines of the x86_64 board.
     pub fn new() -> Self {
+        Self::of_board(Board::x86_64())
+    }
+
+    pub fn of_board(board: Board) -> Self {
         let dir = tempfile::tempdir_in(vm_tests_dir()).expect("the output directory takes a scratch directory");
-        Scratch { dir }
+        Scratch { dir, board }
     }
 
     pub fn path(&self) -> &Path {
@@ -69,7 +81,8 @@ impl Scratch {
 
     /// A machine with its own run directory in here.
     pub fn machine(&self, name: &str) -> VmBuilder {
-        Vm::builder(&images(), self.dir.path().join(name)).accelerator(accelerator())
+        let accelerator = accelerator(self.board.architecture);
+        Vm::builder(&images_of(self.board.clone()), self.dir.path().join(name)).accelerator(accelerator)
     }
 }
 
@@ -83,8 +96,9 @@ impl TestVm {
     /// Starts the machine when there is room for it.
     pub fn start(builder: VmBuilder) -> Self {
         let slot = Slot::wait_for();
+        let architecture = builder.board().architecture;
         let vm = builder.start().unwrap_or_else(|error| panic!("{error}"));
-        TestVm { vm, commands: 0, _slot: slot }
+        TestVm { architecture, vm, commands: 0, _slot: slot }
     }
 
     /// Starts the machine and waits until all its units are Ready; returns what init said about it.
@@ -97,7 +111,7 @@ impl TestVm {
 
     /// Waits for a line with `marker`; a failure shows the console.
     pub fn expect_line(&mut self, marker: &str) -> String {
-        self.vm.wait_console(marker, ready_patience()).unwrap_or_else(|error| panic!("{error}"))
+        self.vm.wait_console(marker, ready_patience(self.architecture)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The console up to now.
@@ -123,7 +137,7 @@ impl TestVm {
 
     /// Presses the power button: the guest must say that it ends, and QEMU must end well. Returns the whole console.
     pub fn power_off(mut self) -> String {
-        let status = self.vm.shut_down(power_off_patience()).unwrap_or_else(|error| panic!("{error}"));
+        let status = self.vm.shut_down(power_off_patience(self.architecture)).unwrap_or_else(|error| panic!("{error}"));
         let text = self.console_text();
         assert!(text.contains(console::POWER_OFF), "no `{}` on the console:\n{text}", console::POWER_OFF);
         assert!(status.success(), "qemu ended with {status}:\n{text}");
@@ -163,9 +177,9 @@ impl Slot {
     }
 }
 
-fn accelerator() -> aios_vm::Accelerator {
+fn accelerator(architecture: Architecture) -> Accelerator {
     let cache = accel::cache_in(&vm_tests_dir());
-    accel::choose(&cache).unwrap_or_else(|error| panic!("{error}")).accelerator
+    accel::choose(&cache, architecture).unwrap_or_else(|error| panic!("{error}")).accelerator
 }
 
 /// On the same disk as the images, because `/tmp` may be memory.

@@ -1,83 +1,29 @@
-//! Each output boots by each firmware it is for, to all units Ready.
+//! Each output of the x86_64 board boots by each firmware it is for, to all units Ready.
 
-use aios_image_tests::qemu::{Scratch, TestVm};
-use aios_vm::{Firmware, ImageKind, api::ApiError};
-use serde_json::{Value, json};
-
-fn boots_to_ready(image: ImageKind, firmware: Firmware) -> String {
-    let scratch = Scratch::new();
-    let (machine, line) = TestVm::start_to_ready(scratch.machine("run").image(image).firmware(firmware));
-    drop(machine);
-    line
-}
+use aios_image_tests::outputs::{answers_a_prompt_and_powers_off_in_order, boots_to_ready};
+use aios_vm::{Board, Firmware, ImageKind};
 
 #[test]
 fn the_iso_boots_by_uefi_to_all_units_ready() {
-    boots_to_ready(ImageKind::Iso, Firmware::Uefi);
+    boots_to_ready(Board::x86_64(), ImageKind::Iso, Firmware::Uefi);
 }
 
 #[test]
 fn the_iso_boots_by_bios_to_all_units_ready() {
-    boots_to_ready(ImageKind::Iso, Firmware::Bios);
+    boots_to_ready(Board::x86_64(), ImageKind::Iso, Firmware::Bios);
 }
 
 #[test]
 fn the_disk_image_boots_by_uefi_to_all_units_ready() {
-    boots_to_ready(ImageKind::Img, Firmware::Uefi);
+    boots_to_ready(Board::x86_64(), ImageKind::Img, Firmware::Uefi);
 }
 
 #[test]
 fn the_disk_image_boots_by_bios_to_all_units_ready() {
-    boots_to_ready(ImageKind::Img, Firmware::Bios);
+    boots_to_ready(Board::x86_64(), ImageKind::Img, Firmware::Bios);
 }
 
 #[test]
 fn the_qcow2_boots_by_uefi_answers_a_prompt_and_powers_off_in_order() {
-    let scratch = Scratch::new();
-    let (mut machine, _) =
-        TestVm::start_to_ready(scratch.machine("run").image(ImageKind::Qcow2).firmware(Firmware::Uefi));
-    machine.expect_line("aios-init: watchdog armed: the machine is reset when PID 1 hangs for 30 s");
-    machine.send_console("echo the shell says $((40 + 2))\n").expect("the console takes a line");
-    answers_whole_and_in_pieces(&machine);
-    refuses_a_wrong_token(&machine);
-    refuses_an_unknown_model(&machine);
-    let text = machine.power_off();
-    assert!(!text.contains("the shell says 42") && !text.contains("emergency-shell"), "a shell was there:\n{text}");
-}
-
-/// At temperature 0 both ways must give the same text.
-fn answers_whole_and_in_pieces(machine: &TestVm) {
-    let api = machine.api();
-    let model = api.default_model().unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(model["id"], "default");
-    let prompt = "What is the capital of France?";
-    let whole = api.chat(prompt, 6).unwrap_or_else(|error| panic!("{error}"));
-    assert!(!whole.text.trim().is_empty());
-    assert!((1..=6).contains(&whole.timings.predicted_n), "{:?}", whole.timings);
-    assert!(whole.timings.prompt_n > 0, "{:?}", whole.timings);
-    let mut pieces = Vec::new();
-    let streamed = api.chat_stream(prompt, 6, |piece| pieces.push(piece.to_owned())).unwrap_or_else(|e| panic!("{e}"));
-    assert!(pieces.len() > 1, "the answer came in one piece: {pieces:?}");
-    assert_eq!(streamed.text, whole.text);
-}
-
-fn refuses_a_wrong_token(machine: &TestVm) {
-    let wrong = machine.api().with_token(&"0".repeat(64));
-    let refused = wrong.default_model();
-    assert!(matches!(refused, Err(ApiError::Status { status: 401, .. })), "{refused:?}");
-    let (status, body) = wrong.post("/v1/chat/completions", &question("default")).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(status, 401, "{body}");
-}
-
-fn refuses_an_unknown_model(machine: &TestVm) {
-    let request = question("no-such-model");
-    let (status, body) = machine.api().post("/v1/chat/completions", &request).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(status, 404, "{body}");
-    let body: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
-    let message = body["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.contains("no-such-model"), "{body}");
-}
-
-fn question(model: &str) -> Value {
-    json!({ "model": model, "messages": [{ "role": "user", "content": "Hello" }], "max_tokens": 1 })
+    answers_a_prompt_and_powers_off_in_order(Board::x86_64());
 }

@@ -14,8 +14,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    StartError,
-    firmware::Ovmf,
+    Architecture, StartError,
+    firmware::Uefi,
     machine::{Arguments, escape},
     process,
 };
@@ -39,23 +39,24 @@ pub struct Choice {
 #[derive(Serialize, Deserialize)]
 struct Cached {
     boot_id: String,
+    architecture: Architecture,
     choice: Choice,
 }
 
 /// A working KVM prints UEFI's first lines within two seconds; a TCG guest would take about four.
 const PROBE_PATIENCE: Duration = Duration::from_secs(8);
-/// Printed by OVMF when it has gone through long mode, paging and interrupts to its boot manager.
+/// Printed by EDK II when it has gone through paging and interrupts to its boot manager.
 const ALIVE: &str = "BdsDxe";
 
 impl Accelerator {
     /// Under TCG the guest has one processor: with two, QEMU 7.2 lets Linux 6.12 panic now and then, where one processor
     /// patches a jump label that the other one runs. It costs a fifth of the time to the first token. Who asks for more
     /// gets processors that take turns in one thread, which knows no such race.
-    pub(crate) fn add_to(self, args: &mut Arguments, processors: Option<usize>) {
+    pub(crate) fn add_to(self, args: &mut Arguments, architecture: Architecture, processors: Option<usize>) {
         let (accelerator, cpu, usual) = match (self, processors) {
             (Accelerator::Kvm, _) => ("kvm", "host", 2),
-            (Accelerator::Tcg, None | Some(1)) => ("tcg", "max", 1),
-            (Accelerator::Tcg, Some(_)) => ("tcg,thread=single", "max", 1),
+            (Accelerator::Tcg, None | Some(1)) => ("tcg", architecture.translated_processor(), 1),
+            (Accelerator::Tcg, Some(_)) => ("tcg,thread=single", architecture.translated_processor(), 1),
         };
         args.option("-accel", accelerator).option("-cpu", cpu).option("-smp", processors.unwrap_or(usual).to_string());
     }
@@ -79,18 +80,18 @@ impl fmt::Display for Accelerator {
 }
 
 /// `AIOS_ACCEL` if set, else the cached answer in `cache`, else a probe whose answer is put there.
-pub fn choose(cache: &Path) -> Result<Choice, StartError> {
+pub fn choose(cache: &Path, architecture: Architecture) -> Result<Choice, StartError> {
     match std::env::var("AIOS_ACCEL") {
         Ok(asked) => return from_variable(&asked),
         Err(std::env::VarError::NotPresent) => {}
         Err(error) => return from_variable(&error.to_string()),
     }
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    if let Some(choice) = read_cache(cache, &boot_id) {
+    if let Some(choice) = read_cache(cache, &boot_id, architecture) {
         return Ok(choice);
     }
-    let choice = probe()?;
-    let cached = Cached { boot_id, choice: choice.clone() };
+    let choice = probe(architecture)?;
+    let cached = Cached { boot_id, architecture, choice: choice.clone() };
     // A cache that cannot be written only costs the next start a probe.
     if let Ok(text) = serde_json::to_string(&cached) {
         let _ = fs::create_dir_all(cache.parent().unwrap_or(Path::new("."))).and_then(|()| fs::write(cache, text));
@@ -113,21 +114,26 @@ fn from_variable(asked: &str) -> Result<Choice, StartError> {
     Ok(Choice { accelerator, reason: format!("AIOS_ACCEL={asked}") })
 }
 
-fn read_cache(cache: &Path, boot_id: &str) -> Option<Choice> {
+fn read_cache(cache: &Path, boot_id: &str, architecture: Architecture) -> Option<Choice> {
     let cached: Cached = serde_json::from_str(&fs::read_to_string(cache).ok()?).ok()?;
-    (!boot_id.is_empty() && cached.boot_id == boot_id).then_some(cached.choice)
+    let same = cached.boot_id == boot_id && cached.architecture == architecture;
+    (!boot_id.is_empty() && same).then_some(cached.choice)
 }
 
-fn probe() -> Result<Choice, StartError> {
+fn probe(architecture: Architecture) -> Result<Choice, StartError> {
     let tcg = |reason: String| Ok(Choice { accelerator: Accelerator::Tcg, reason });
+    if !architecture.is_host() {
+        return tcg(format!("an {architecture} guest on an {} machine is translated", std::env::consts::ARCH));
+    }
     match fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         Ok(_) => {}
         Err(error) => return tcg(format!("/dev/kvm cannot be opened: {error}")),
     }
-    let Ok(ovmf) = Ovmf::find() else {
-        return tcg("no UEFI firmware to try /dev/kvm with (apt-get install ovmf)".into());
+    let Ok(uefi) = Uefi::find(architecture) else {
+        let package = architecture.firmware_package();
+        return tcg(format!("no UEFI firmware to try /dev/kvm with (apt-get install {package})"));
     };
-    match run_firmware(&ovmf)? {
+    match run_firmware(&uefi, architecture)? {
         Ok(after) => Ok(Choice {
             accelerator: Accelerator::Kvm,
             reason: format!("UEFI firmware ran under /dev/kvm within {:.1} s", after.as_secs_f64()),
@@ -136,16 +142,15 @@ fn probe() -> Result<Choice, StartError> {
     }
 }
 
-/// Starts OVMF under KVM: how long it took to its boot manager, or what was seen instead.
-fn run_firmware(ovmf: &Ovmf) -> Result<Result<Duration, String>, StartError> {
-    let mut args = Arguments::default();
-    args.option("-machine", "q35,graphics=off").flag("-nodefaults").option("-display", "none").option("-vga", "none");
-    Accelerator::Kvm.add_to(&mut args, None);
+/// Starts UEFI under KVM: how long it took to its boot manager, or what was seen instead.
+fn run_firmware(uefi: &Uefi, architecture: Architecture) -> Result<Result<Duration, String>, StartError> {
+    let mut args = Arguments::machine(architecture);
+    Accelerator::Kvm.add_to(&mut args, architecture, None);
     args.option("-m", "256M").option("-serial", "stdio").option("-monitor", "none");
-    for flash in [&ovmf.code, &ovmf.vars_template] {
+    for flash in [&uefi.code, &uefi.vars_template] {
         args.option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", escape(flash)));
     }
-    let mut command = Command::new(process::QEMU);
+    let mut command = Command::new(architecture.qemu());
     command.args(args.0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
     let mut qemu = process::Guarded::spawn(&mut command)?;
@@ -202,17 +207,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = cache_in(dir.path());
         let choice = Choice { accelerator: Accelerator::Kvm, reason: "seen".into() };
-        let cached = Cached { boot_id: "one".into(), choice: choice.clone() };
+        let cached = Cached { boot_id: "one".into(), architecture: Architecture::X86_64, choice: choice.clone() };
         fs::write(&cache, serde_json::to_string(&cached).unwrap()).unwrap();
-        assert_eq!(read_cache(&cache, "one"), Some(choice));
-        assert_eq!(read_cache(&cache, "two"), None);
+        assert_eq!(read_cache(&cache, "one", Architecture::X86_64), Some(choice));
+        assert_eq!(read_cache(&cache, "two", Architecture::X86_64), None);
+        assert_eq!(read_cache(&cache, "one", Architecture::Aarch64), None, "asked for another architecture");
     }
 
     #[test]
     fn a_damaged_cache_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(cache_in(dir.path()), "{").unwrap();
-        assert_eq!(read_cache(&cache_in(dir.path()), "one"), None);
+        assert_eq!(read_cache(&cache_in(dir.path()), "one", Architecture::X86_64), None);
     }
 
     #[test]
@@ -224,8 +230,16 @@ mod tests {
     #[test]
     fn the_probe_ends_within_its_patience_with_a_reason() {
         let started = Instant::now();
-        let choice = probe().unwrap();
+        let here = Architecture::from_name(std::env::consts::ARCH).expect("the tests run on one of the architectures");
+        let choice = probe(here).unwrap();
         assert!(started.elapsed() < PROBE_PATIENCE + Duration::from_secs(4), "{:?}", started.elapsed());
         assert!(!choice.reason.is_empty());
+    }
+
+    #[test]
+    fn a_guest_of_another_architecture_is_translated() {
+        for architecture in [Architecture::X86_64, Architecture::Aarch64].into_iter().filter(|a| !a.is_host()) {
+            assert_eq!(probe(architecture).unwrap().accelerator, Accelerator::Tcg);
+        }
     }
 }

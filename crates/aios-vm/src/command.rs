@@ -7,14 +7,21 @@ pub mod down;
 pub mod progress;
 pub mod up;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use aios_core::quantity::ByteSize;
-use aios_vm::{Images, RunDir, StartError, Vm, VmBuilder, accel, ports::Forwards};
+use aios_vm::{Board, Images, RunDir, StartError, Vm, VmBuilder, accel, ports::Forwards};
 
 /// The guest needs room for the model, its context and the services.
 const DEFAULT_MEMORY_MIB: u64 = 2048;
 const LEAST_MEMORY_MIB: u64 = 256;
+
+/// What was built, and where.
+pub struct Build {
+    /// The build's output directory, which holds images/ and run/.
+    pub output: PathBuf,
+    pub board: Board,
+}
 
 /// What the environment asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,34 +32,34 @@ struct Settings {
 }
 
 /// The developer's machine: the run directory, accelerator, ports, memory and disk that the environment asks for.
-pub fn developer_vm(output: &Path) -> Result<VmBuilder, StartError> {
+pub fn developer_vm(build: &Build) -> Result<VmBuilder, StartError> {
     let settings = Settings::read(|name| std::env::var(name).ok())?;
-    let run_dir = run_dir(output)?;
-    let choice = accelerator(output)?;
+    let run_dir = run_dir(build)?;
+    let choice = accelerator(build)?;
     println!("QEMU with {}: {}", choice.accelerator, choice.reason);
-    let builder = Vm::builder(&images(output), run_dir.path())
+    let builder = Vm::builder(&images(build), run_dir.path())
         .accelerator(choice.accelerator)
         .memory_mib(settings.memory_mib)
         .forwards(Forwards::for_developer(settings.port)?);
     Ok(if settings.keep_disk { builder.keep_disk() } else { builder })
 }
 
-pub fn images(output: &Path) -> Images {
-    Images::new(output.join("images"))
+pub fn images(build: &Build) -> Images {
+    Images::of_board(build.output.join("images"), build.board.clone())
 }
 
-pub fn run_dir(output: &Path) -> Result<RunDir, StartError> {
-    RunDir::open(output.join("run"))
+pub fn run_dir(build: &Build) -> Result<RunDir, StartError> {
+    RunDir::open(build.output.join("run"))
 }
 
 /// The accelerator; a first probe takes some seconds.
-pub fn accelerator(output: &Path) -> Result<accel::Choice, StartError> {
-    accel::choose(&accel::cache_in(run_dir(output)?.path()))
+pub fn accelerator(build: &Build) -> Result<accel::Choice, StartError> {
+    accel::choose(&accel::cache_in(run_dir(build)?.path()), build.board.architecture)
 }
 
 /// `accel`.
-pub fn print_accelerator(output: &Path) -> anyhow::Result<()> {
-    let choice = accelerator(output)?;
+pub fn print_accelerator(build: &Build) -> anyhow::Result<()> {
+    let choice = accelerator(build)?;
     println!("{}: {}", choice.accelerator, choice.reason);
     Ok(())
 }

@@ -2,17 +2,19 @@
 
 use std::{fmt, io, path::PathBuf, process::ExitStatus, time::Duration};
 
+use crate::Architecture;
+
 /// A machine could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{program} is not installed: apt-get install {package}")]
     MissingProgram { program: &'static str, package: &'static str },
-    #[error(
-        "no UEFI firmware for x86_64 found (looked for {looked}): apt-get install ovmf, or boot with FIRMWARE=bios"
-    )]
-    MissingFirmware { looked: String },
-    #[error("{path} is not there: build it with `make aios_x86_64_defconfig && make`")]
-    MissingImage { path: PathBuf },
+    #[error("no UEFI firmware for {architecture} found (looked for {looked}): apt-get install {package}")]
+    MissingFirmware { architecture: Architecture, looked: String, package: &'static str },
+    #[error("{architecture} machines start by UEFI only: boot with FIRMWARE=uefi")]
+    NoBios { architecture: Architecture },
+    #[error("{path} is not there: build it with `make aios_{board}_defconfig && make`")]
+    MissingImage { path: PathBuf, board: String },
     #[error("cannot {doing}: {source}")]
     Io { doing: String, source: io::Error },
     #[error("{program} failed ({status}) to {doing}: {stderr}")]

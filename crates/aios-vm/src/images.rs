@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::StartError;
+use crate::{Architecture, Board, StartError};
 
 /// The outputs that boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +15,11 @@ pub enum ImageKind {
     Qcow2,
 }
 
-/// A directory of built images.
+/// A directory of built images, of one board.
 #[derive(Clone, Debug)]
 pub struct Images {
     dir: PathBuf,
+    board: Board,
 }
 
 /// A kernel to start without firmware or boot loader.
@@ -39,8 +40,17 @@ impl ImageKind {
 }
 
 impl Images {
+    /// The images of the board `x86_64`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Images { dir: dir.into() }
+        Images::of_board(dir, Board::x86_64())
+    }
+
+    pub fn of_board(dir: impl Into<PathBuf>, board: Board) -> Self {
+        Images { dir: dir.into(), board }
+    }
+
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     pub fn dir(&self) -> &Path {
@@ -49,19 +59,23 @@ impl Images {
 
     /// The image of this kind, which must be there.
     pub fn path(&self, kind: ImageKind) -> Result<PathBuf, StartError> {
-        self.existing(&format!("aios-x86_64.{}", kind.extension()))
+        self.existing(&format!("aios-{}.{}", self.board.name, kind.extension()))
     }
 
-    /// The uncompressed PVH kernel where the build made one (it saves the guest the decompression), else the bzImage.
+    /// Of x86_64 the uncompressed PVH kernel where the build made one (it saves the guest the decompression), else the
+    /// bzImage; an aarch64 kernel is uncompressed.
     pub fn direct_kernel(&self) -> Result<DirectKernel, StartError> {
-        let kernel = self.existing("vmlinux").or_else(|_| self.existing("bzImage"))?;
+        let kernel = match self.board.architecture {
+            Architecture::X86_64 => self.existing("vmlinux").or_else(|_| self.existing("bzImage"))?,
+            Architecture::Aarch64 => self.existing("Image")?,
+        };
         Ok(DirectKernel { kernel, initrd: self.existing("initramfs.img")? })
     }
 
     /// Absolute, because a qcow2 overlay resolves a relative backing file against its own directory.
     fn existing(&self, name: &str) -> Result<PathBuf, StartError> {
         let path = self.dir.join(name);
-        path.canonicalize().map_err(|_| StartError::MissingImage { path })
+        path.canonicalize().map_err(|_| StartError::MissingImage { path, board: self.board.name.clone() })
     }
 }
 
@@ -74,6 +88,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = Images::new(dir.path()).path(ImageKind::Iso).unwrap_err().to_string();
         assert!(error.contains("aios-x86_64.iso") && error.contains("`make aios_x86_64_defconfig && make`"), "{error}");
+        let error = Images::of_board(dir.path(), Board::aarch64()).path(ImageKind::Img).unwrap_err().to_string();
+        assert!(
+            error.contains("aios-aarch64.img") && error.contains("`make aios_aarch64_defconfig && make`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 pub mod accel;
 pub mod api;
+mod board;
 pub mod conf_volume;
 pub mod console;
 pub mod disk;
@@ -32,6 +33,7 @@ mod vm;
 
 pub use accel::Accelerator;
 pub use api::Api;
+pub use board::{Architecture, Board};
 pub use env_file::Environment;
 pub use error::{QmpError, StartError, WaitError};
 pub use firmware::Firmware;

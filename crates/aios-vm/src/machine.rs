@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Accelerator,
+    Accelerator, Architecture,
     ports::{Forwards, GUEST_API, GUEST_CONSOLE},
 };
 
@@ -14,6 +14,7 @@ use crate::{
 /// has room for 107 bytes only.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    pub architecture: Architecture,
     pub accelerator: Accelerator,
     /// Where it is not as many as suit the accelerator.
     pub processors: Option<usize>,
@@ -81,13 +82,8 @@ impl DiskFormat {
 impl Machine {
     /// QEMU's arguments, without the program's name.
     pub fn arguments(&self) -> Vec<OsString> {
-        let mut args = Arguments::default();
-        // `graphics=off` makes SeaBIOS speak on the serial line, where its errors can be seen.
-        args.option("-machine", "q35,graphics=off")
-            .flag("-nodefaults")
-            .option("-display", "none")
-            .option("-vga", "none");
-        self.accelerator.add_to(&mut args, self.processors);
+        let mut args = Arguments::machine(self.architecture);
+        self.accelerator.add_to(&mut args, self.architecture, self.processors);
         args.option("-m", format!("{}M", self.memory_mib));
         self.add_boot(&mut args);
         self.add_medium(&mut args);
@@ -144,7 +140,12 @@ impl Machine {
             }
             Medium::Cdrom(iso) => {
                 args.option("-drive", format!("if=none,id=cd,media=cdrom,format=raw,readonly=on,file={}", escape(iso)));
-                args.option("-device", "ide-cd,drive=cd,bootindex=1");
+                match self.architecture {
+                    Architecture::X86_64 => args.option("-device", "ide-cd,drive=cd,bootindex=1"),
+                    Architecture::Aarch64 => args
+                        .option("-device", "virtio-scsi-pci,id=scsi")
+                        .option("-device", "scsi-cd,bus=scsi.0,drive=cd,bootindex=1"),
+                };
             }
         }
     }
@@ -170,6 +171,16 @@ impl Machine {
 pub(crate) struct Arguments(pub Vec<OsString>);
 
 impl Arguments {
+    /// A machine of the architecture, with nothing in it but what it cannot be without.
+    pub fn machine(architecture: Architecture) -> Self {
+        let mut args = Arguments::default();
+        args.option("-machine", architecture.machine())
+            .flag("-nodefaults")
+            .option("-display", "none")
+            .option("-vga", "none");
+        args
+    }
+
     pub fn flag(&mut self, name: &str) -> &mut Self {
         self.0.push(name.into());
         self
@@ -193,6 +204,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            architecture: Architecture::X86_64,
             accelerator: Accelerator::Tcg,
             processors: None,
             memory_mib: 2048,
@@ -258,5 +270,15 @@ mod tests {
         let line = line(&Machine { processors: Some(2), options, ..machine() });
         assert!(line.contains("-accel tcg,thread=single -cpu max -smp 2"), "{line}");
         assert!(line.ends_with("-device intel-iommu"), "{line}");
+    }
+
+    #[test]
+    fn a_cd_is_where_the_architectures_machine_has_a_bus_for_it() {
+        let medium = Medium::Cdrom("/images/aios.iso".into());
+        let line = |architecture| line(&Machine { architecture, medium: medium.clone(), ..machine() });
+        assert!(line(Architecture::X86_64).contains("ide-cd,drive=cd,bootindex=1"));
+        let aarch64 = line(Architecture::Aarch64);
+        assert!(aarch64.contains("-machine virt"), "{aarch64}");
+        assert!(aarch64.contains("scsi-cd,bus=scsi.0,drive=cd,bootindex=1"), "{aarch64}");
     }
 }

@@ -6,7 +6,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, boot, demo, down, up};
+use aios_vm::{Architecture, Board};
+use command::{Build, bench, boot, demo, down, up};
 
 /// Runs aiOS in QEMU.
 ///
@@ -17,6 +18,12 @@ struct Options {
     /// The build's output directory, which holds images/ and run/.
     #[arg(long, global = true, default_value = "output")]
     output: PathBuf,
+    /// Whose images they are: the `BOARD` of a board/*/meta.
+    #[arg(long, global = true, default_value = "x86_64")]
+    board: String,
+    /// The architecture of the board's processor: its `ARCH`.
+    #[arg(long, global = true, default_value = "x86_64", value_parser = architecture)]
+    arch: Architecture,
     #[command(subcommand)]
     command: Command,
 }
@@ -39,16 +46,21 @@ enum Command {
     Accel,
 }
 
+fn architecture(name: &str) -> Result<Architecture, String> {
+    Architecture::from_name(name).ok_or_else(|| "there are x86_64 and aarch64".into())
+}
+
 fn main() -> ExitCode {
-    let Options { output, command } = Options::parse();
+    let Options { output, board, arch, command } = Options::parse();
+    let build = Build { output, board: Board::new(board, arch) };
     let result = match command {
-        Command::Run => boot::run(&output, boot::Options::default()),
-        Command::Boot(options) => boot::run(&output, options),
-        Command::Up(options) => up::run(&output, options),
-        Command::Down(options) => down::run(&output, options),
-        Command::Demo(options) => demo::run(&output, options),
-        Command::BenchBoot(options) => bench::run(&output, options),
-        Command::Accel => command::print_accelerator(&output),
+        Command::Run => boot::run(&build, boot::Options::default()),
+        Command::Boot(options) => boot::run(&build, options),
+        Command::Up(options) => up::run(&build, options),
+        Command::Down(options) => down::run(&build, options),
+        Command::Demo(options) => demo::run(&build, options),
+        Command::BenchBoot(options) => bench::run(&build, options),
+        Command::Accel => command::print_accelerator(&build),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,9 +13,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal, test_kill_process};
 
-use crate::StartError;
+use crate::{Architecture, StartError};
 
-pub const QEMU: &str = "qemu-system-x86_64";
 pub const QEMU_IMG: &str = "qemu-img";
 
 /// How often a process's end is looked for.
@@ -116,11 +115,20 @@ pub fn run(program: &'static str, args: &[&std::ffi::OsStr], doing: &str) -> Res
 
 fn missing_or_io(command: &Command) -> impl FnOnce(io::Error) -> StartError + use<> {
     let name = command.get_program().to_string_lossy().into_owned();
-    move |source| match (source.kind(), name.as_str()) {
-        (io::ErrorKind::NotFound, QEMU) => StartError::MissingProgram { program: QEMU, package: "qemu-system-x86" },
-        (io::ErrorKind::NotFound, QEMU_IMG) => StartError::MissingProgram { program: QEMU_IMG, package: "qemu-utils" },
+    move |source| match package_of(&name) {
+        Some((program, package)) if source.kind() == io::ErrorKind::NotFound => {
+            StartError::MissingProgram { program, package }
+        }
         _ => StartError::Io { doing: format!("start {name}"), source },
     }
+}
+
+/// A program of QEMU's, and the Debian package that has it.
+fn package_of(name: &str) -> Option<(&'static str, &'static str)> {
+    let system = |architecture: Architecture| (architecture.qemu(), architecture.qemu_package());
+    [(QEMU_IMG, "qemu-utils"), system(Architecture::X86_64), system(Architecture::Aarch64)]
+        .into_iter()
+        .find(|(program, _)| *program == name)
 }
 
 /// Connects to a Unix socket. Its address holds 107 bytes, which a deep checkout exceeds; a directory's descriptor is a

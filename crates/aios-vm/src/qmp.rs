@@ -130,10 +130,10 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::process::{Guarded, QEMU};
+    use crate::{Architecture, process::Guarded};
 
     fn stopped_qemu(socket: &Path) -> Guarded {
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(Architecture::X86_64.qemu());
         command.args(["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16M", "-S", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", socket.display()));
         Guarded::spawn(command.stdin(Stdio::null())).unwrap()

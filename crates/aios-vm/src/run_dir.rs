@@ -176,7 +176,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::process::{Guarded, QEMU};
+    use crate::{Architecture, process::Guarded};
 
     fn run_dir() -> (tempfile::TempDir, RunDir) {
         let dir = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_guest_that_ignores_its_power_button_is_ended_through_qemu() {
         let (_dir, run_dir) = run_dir();
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(Architecture::X86_64.qemu());
         fs::write(run_dir.conf_volume(), [0; 512]).unwrap();
         let conf_volume = format!("format=raw,readonly=on,if=none,file={}", run_dir.conf_volume().display());
         command.args(["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16M", "-S", "-drive", &conf_volume]);

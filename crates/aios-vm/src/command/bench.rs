@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use aios_vm::{Accelerator, RunDir, Vm, VmBuilder, console};
+use aios_vm::{Accelerator, Architecture, RunDir, Vm, VmBuilder, console};
 use anyhow::Context as _;
 use serde::Serialize;
+
+use super::Build;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -40,27 +41,26 @@ const SPANS: [&str; 5] = [
     "kernel start to all units Ready",
 ];
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What GRUB passes for slot a, on the serial console alone.
-const COMMAND_LINE: &str = "aios.root=PARTLABEL=root-a aios.slot=a console=ttyS0,115200 quiet";
 
-pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
+pub fn run(build: &Build, options: Options) -> anyhow::Result<()> {
     anyhow::ensure!(options.n > 0, "-n 0 measures nothing");
-    let images = super::images(output);
+    let images = super::images(build);
+    let command_line = command_line(build.board.architecture);
     let kernel = images.direct_kernel()?.kernel;
     let kernel = kernel.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let choice = super::accelerator(output)?;
+    let choice = super::accelerator(build)?;
     println!("QEMU with {}: {}", choice.accelerator, choice.reason);
-    let run_dir = RunDir::open(super::run_dir(output)?.path().join("bench"))?;
+    let run_dir = RunDir::open(super::run_dir(build)?.path().join("bench"))?;
     if run_dir.disk().exists() {
         fs::remove_file(run_dir.disk())?;
     }
     let machine = || Vm::builder(&images, run_dir.path()).accelerator(choice.accelerator).keep_disk();
     let kinds: [(String, VmBuilder); 2] = [
-        (format!("direct boot ({kernel}, {})", choice.accelerator), machine().direct_kernel(COMMAND_LINE)),
+        (format!("direct boot ({kernel}, {})", choice.accelerator), machine().direct_kernel(&command_line)),
         (format!("UEFI boot (qcow2, {})", choice.accelerator), machine()),
     ];
     let first =
-        boot(machine().direct_kernel(COMMAND_LINE), choice.accelerator).context("the first boot of the disk")?;
+        boot(machine().direct_kernel(&command_line), choice.accelerator).context("the first boot of the disk")?;
     println!("first boot, not counted because it makes the data partition: {}", first.line());
     let mut figures = Vec::new();
     for (name, builder) in kinds {
@@ -74,13 +74,18 @@ pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
         println!("{name} median: {}", median.line());
         figures.extend(median.figures(&name));
     }
-    let bench = output.join("bench");
+    let bench = build.output.join("bench");
     fs::create_dir_all(&bench)?;
     let path = bench.join("boot.json");
     fs::write(&path, serde_json::to_string_pretty(&figures)? + "\n")?;
     fs::remove_file(run_dir.disk())?;
     println!("written to {}", path.display());
     Ok(())
+}
+
+/// What GRUB passes for slot a, on the serial console alone.
+fn command_line(architecture: Architecture) -> String {
+    format!("aios.root=PARTLABEL=root-a aios.slot=a console={} quiet", architecture.serial_console())
 }
 
 /// Boots once and asks for one token as soon as all units are Ready.

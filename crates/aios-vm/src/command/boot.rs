@@ -5,6 +5,8 @@ use std::path::Path;
 use aios_vm::{Environment, Firmware, ImageKind, conf_volume::EmergencyShell};
 use clap::ValueEnum;
 
+use super::Build;
+
 #[derive(clap::Args)]
 pub struct Options {
     /// Which output to boot.
@@ -35,7 +37,7 @@ impl Default for Options {
 }
 
 /// Boots and stays until the machine ends or is left.
-pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
+pub fn run(build: &Build, options: Options) -> anyhow::Result<()> {
     let image = match options.image {
         Image::Iso => ImageKind::Iso,
         Image::Img => ImageKind::Img,
@@ -45,12 +47,12 @@ pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
         FirmwareOption::Uefi => Firmware::Uefi,
         FirmwareOption::Bios => Firmware::Bios,
     };
-    let mut builder = super::developer_vm(output)?
+    let mut builder = super::developer_vm(build)?
         .image(image)
         .firmware(firmware)
         .emergency_shell(EmergencyShell::Allowed)
         .console_in_terminal();
-    let run_dir = super::run_dir(output)?;
+    let run_dir = super::run_dir(build)?;
     // The guest's text follows at once, so the addresses are said before it starts.
     tell(&builder.planned_environment()?, &run_dir.env());
     let vm = builder.start()?;

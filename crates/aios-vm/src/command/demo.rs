@@ -2,7 +2,6 @@
 
 use std::{
     io::{Write as _, stdout},
-    path::Path,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::Duration,
@@ -16,7 +15,7 @@ use aios_vm::{
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::{progress::Progress, up};
+use super::{Build, progress::Progress, up};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -32,8 +31,8 @@ pub struct Options {
 const POWER_OFF_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Boots unless a machine runs, asks, prints, and stops what it booted.
-pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
-    let run_dir = super::run_dir(output)?;
+pub fn run(build: &Build, options: Options) -> anyhow::Result<()> {
+    let run_dir = super::run_dir(build)?;
     if run_dir.running().is_some() {
         println!("using the machine that is already up");
         let environment = Environment::read(&run_dir.env()).context("cannot read the running machine's env file")?;
@@ -42,7 +41,7 @@ pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
         interrupt::catch();
         return ask(api, &model, options);
     }
-    let (mut vm, model) = up::start(output, None)?;
+    let (mut vm, model) = up::start(build, None)?;
     ask(vm.api(), &model, options)?;
     shut_down(&mut vm)
 }

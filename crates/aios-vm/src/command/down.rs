@@ -1,8 +1,10 @@
 //! `down`: the end of the machine.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use aios_vm::End;
+
+use super::Build;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -12,13 +14,13 @@ pub struct Options {
 }
 
 /// Stops what runs; nothing running is no error.
-pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
+pub fn run(build: &Build, options: Options) -> anyhow::Result<()> {
     // An output directory that is not there is not made for this.
-    if !output.join("run").is_dir() {
+    if !build.output.join("run").is_dir() {
         println!("no machine is running");
         return Ok(());
     }
-    let run_dir = super::run_dir(output)?;
+    let run_dir = super::run_dir(build)?;
     let Some(running) = run_dir.running() else {
         run_dir.clear();
         println!("no machine is running");

@@ -6,7 +6,7 @@ use aios_vm::{Accelerator, Api, Environment, Lifetime, Running, StartError, Vm, 
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::progress::Progress;
+use super::{Build, progress::Progress};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -19,12 +19,12 @@ pub struct Options {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Boots and returns when the machine is Ready; a machine that already runs is left alone.
-pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
-    let run_dir = super::run_dir(output)?;
+pub fn run(build: &Build, options: Options) -> anyhow::Result<()> {
+    let run_dir = super::run_dir(build)?;
     if let Some(running) = run_dir.running() {
         return already_up(running, &run_dir.env());
     }
-    let (vm, model) = match start(output, options.timeout.map(Duration::from_secs)) {
+    let (vm, model) = match start(build, options.timeout.map(Duration::from_secs)) {
         // Somebody else's start won the race for the directory.
         Err(error) => match error.downcast::<StartError>()? {
             StartError::AlreadyRunning { pid } => return already_up(Running { pid }, &run_dir.env()),
@@ -40,8 +40,8 @@ pub fn run(output: &Path, options: Options) -> anyhow::Result<()> {
 
 /// Boots the developer's machine and waits for Ready, showing progress. Until the caller detaches it, it ends with the
 /// returned value; a failed wait leaves nothing running.
-pub fn start(output: &Path, patience: Option<Duration>) -> anyhow::Result<(Vm, Value)> {
-    let builder = super::developer_vm(output)?.lifetime(Lifetime::Detachable);
+pub fn start(build: &Build, patience: Option<Duration>) -> anyhow::Result<(Vm, Value)> {
+    let builder = super::developer_vm(build)?.lifetime(Lifetime::Detachable);
     interrupt::catch();
     let mut vm = builder.start()?;
     super::tell_of_set_aside_disk(&vm);
@@ -49,7 +49,7 @@ pub fn start(output: &Path, patience: Option<Duration>) -> anyhow::Result<(Vm, V
     let mut progress = Progress::start();
     let ready = vm.wait_ready(patience, |line| progress.show(line));
     progress.finish();
-    let log = super::run_dir(output)?.console_log();
+    let log = super::run_dir(build)?.console_log();
     match ready {
         Ok(model) => {
             println!("Ready {:.1} s after QEMU's start", vm.started().elapsed().as_secs_f64());

@@ -9,14 +9,14 @@ use std::{
 
 use super::{Leave, Vm};
 use crate::{
-    Accelerator, Environment, Firmware, ImageKind, Images, RunDir, StartError, accel,
+    Accelerator, Architecture, Board, Environment, Firmware, ImageKind, Images, RunDir, StartError, accel,
     conf_volume::{ConfVolume, EmergencyShell},
     console::ConsoleLog,
     disk,
-    firmware::Ovmf,
+    firmware::Uefi,
     machine::{Boot, ConsoleWiring, DiskFormat, Durability, Machine, Medium},
     ports::Forwards,
-    process::{Guarded, QEMU},
+    process::Guarded,
     run_dir::{CONSOLE_SOCKET, QMP_SOCKET},
 };
 
@@ -86,6 +86,11 @@ impl VmBuilder {
             lifetime: Lifetime::Owned,
             terminal: false,
         }
+    }
+
+    /// Whose images it boots.
+    pub fn board(&self) -> &Board {
+        self.images.board()
     }
 
     pub fn image(mut self, image: ImageKind) -> Self {
@@ -219,10 +224,11 @@ impl VmBuilder {
     }
 
     fn prepare(&self, run_dir: &RunDir) -> Result<(Machine, Option<PathBuf>, String), StartError> {
+        let architecture = self.images.board().architecture;
         let accelerator = match (self.accelerator, &self.accelerator_cache) {
             (Some(accelerator), _) => accelerator,
-            (None, Some(cache)) => accel::choose(cache)?.accelerator,
-            (None, None) => accel::choose(&accel::cache_in(run_dir.path()))?.accelerator,
+            (None, Some(cache)) => accel::choose(cache, architecture)?.accelerator,
+            (None, None) => accel::choose(&accel::cache_in(run_dir.path()), architecture)?.accelerator,
         };
         let (medium, set_aside) = self.medium(run_dir)?;
         let token = run_dir.token()?;
@@ -243,6 +249,7 @@ impl VmBuilder {
             false => ConsoleWiring::Socket(CONSOLE_SOCKET.into()),
         };
         let machine = Machine {
+            architecture,
             accelerator,
             processors: self.processors,
             memory_mib: self.memory_mib,
@@ -259,13 +266,17 @@ impl VmBuilder {
     }
 
     fn boot(&self, run_dir: &RunDir) -> Result<Boot, StartError> {
+        let architecture = self.images.board().architecture;
         match &self.boot {
+            BootFrom::Firmware(Firmware::Bios) if architecture != Architecture::X86_64 => {
+                Err(StartError::NoBios { architecture })
+            }
             BootFrom::Firmware(Firmware::Bios) => Ok(Boot::Bios),
             BootFrom::Firmware(Firmware::Uefi) => {
-                let ovmf = Ovmf::find()?;
+                let uefi = Uefi::find(architecture)?;
                 let vars = run_dir.firmware_variables();
-                fs::copy(&ovmf.vars_template, &vars).map_err(StartError::io(format!("write {}", vars.display())))?;
-                Ok(Boot::Uefi { code: ovmf.code, vars })
+                fs::copy(&uefi.vars_template, &vars).map_err(StartError::io(format!("write {}", vars.display())))?;
+                Ok(Boot::Uefi { code: uefi.code, vars })
             }
             BootFrom::Kernel { command_line } => {
                 let direct = self.images.direct_kernel()?;
@@ -299,7 +310,7 @@ impl VmBuilder {
     }
 
     fn spawn(&self, machine: &Machine, run_dir: &RunDir) -> Result<Guarded, StartError> {
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(machine.architecture.qemu());
         command.args(machine.arguments()).current_dir(run_dir.path());
         if !self.terminal {
             let log = run_dir.qemu_log();

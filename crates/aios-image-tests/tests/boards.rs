@@ -1,0 +1,27 @@
+//! The outputs of boards that are not built by `make test`: each boots in QEMU to all units Ready. `make test-boards`
+//! builds each into an output folder of its own, and names that folder in `O`.
+
+use aios_image_tests::outputs::{answers_a_prompt_and_powers_off_in_order, boots_to_ready};
+use aios_vm::{Board, Firmware, ImageKind};
+
+mod aarch64 {
+    use super::*;
+
+    #[test]
+    #[ignore = "boots the aarch64 image: make test-boards"]
+    fn the_iso_boots_by_uefi_to_all_units_ready() {
+        boots_to_ready(Board::aarch64(), ImageKind::Iso, Firmware::Uefi);
+    }
+
+    #[test]
+    #[ignore = "boots the aarch64 image: make test-boards"]
+    fn the_disk_image_boots_by_uefi_to_all_units_ready() {
+        boots_to_ready(Board::aarch64(), ImageKind::Img, Firmware::Uefi);
+    }
+
+    #[test]
+    #[ignore = "boots the aarch64 image: make test-boards"]
+    fn the_qcow2_boots_by_uefi_answers_a_prompt_and_powers_off_in_order() {
+        answers_a_prompt_and_powers_off_in_order(Board::aarch64());
+    }
+}
