@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use aios_storage::{BlockDevice, Disk, FileDisk};
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use crate::boot::mounts::mount_fs;
-use crate::storage::{BlockDevice, Disk, FileDisk};
 
 /// Where the live medium stays mounted.
 pub const MEDIA: &str = "/run/aios/media";
