@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Sector size of image files and of nearly all disks.
@@ -20,6 +20,10 @@ pub trait Disk {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns once everything written is on the medium.
     fn sync(&mut self) -> io::Result<()>;
+    /// Makes the next read come from the medium, for a check of what was written and synced.
+    fn forget_cached(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A block device or an image file.
@@ -39,6 +43,13 @@ impl FileDisk {
     /// Opens for reading.
     pub fn open_read_only(path: &Path) -> io::Result<Self> {
         Self::with(File::open(path)?)
+    }
+
+    /// Opens for reading and writing a block device that nobody else uses: not mounted, no partition of it mounted, no part
+    /// of another device. The kernel answers `ResourceBusy` otherwise, and lets nobody in while this is open.
+    pub fn open_exclusive(path: &Path) -> io::Result<Self> {
+        let flags = rustix::fs::OFlags::EXCL.bits() as i32;
+        Self::with(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)
     }
 
     fn with(file: File) -> io::Result<Self> {
@@ -71,6 +82,10 @@ impl Disk for FileDisk {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()
+    }
+
+    fn forget_cached(&mut self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 }
 
@@ -120,6 +135,8 @@ pub mod testing {
         pub size: u64,
         sectors: BTreeMap<u64, Vec<u8>>,
         pub writes: Vec<(u64, Vec<u8>)>,
+        /// How many writes there had been at each sync.
+        pub syncs: Vec<usize>,
         position: u64,
     }
 
@@ -206,6 +223,7 @@ pub mod testing {
         }
 
         fn sync(&mut self) -> io::Result<()> {
+            self.syncs.push(self.writes.len());
             Ok(())
         }
     }
