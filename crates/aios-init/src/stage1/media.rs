@@ -10,7 +10,7 @@ use rustix::mount::{MountFlags, UnmountFlags, unmount};
 use crate::boot::mounts::mount_fs;
 
 /// Where the live medium stays mounted.
-pub const MEDIA: &str = "/run/aios/media";
+pub const MEDIA: &str = aios_core::paths::LIVE_MEDIUM;
 
 /// Signature of a primary volume descriptor, in the seventeenth block of 2,048 bytes.
 const ISO_SIGNATURE: (u64, &[u8; 5]) = (32769, b"CD001");
