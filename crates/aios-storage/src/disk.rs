@@ -45,8 +45,8 @@ impl FileDisk {
         Self::with(File::open(path)?)
     }
 
-    /// Opens for reading and writing a block device that nobody else uses: not mounted, no partition of it mounted, no part
-    /// of another device. The kernel answers `ResourceBusy` otherwise, and lets nobody in while this is open.
+    /// Opens for reading and writing a block device that nobody else uses: neither it nor a partition of it is mounted or
+    /// part of another device. The kernel answers `ResourceBusy` otherwise, and lets nobody in while this is open.
     pub fn open_exclusive(path: &Path) -> io::Result<Self> {
         let flags = rustix::fs::OFlags::EXCL.bits() as i32;
         Self::with(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)
@@ -152,12 +152,17 @@ pub mod testing {
         }
 
         /// Changes bytes behind the code's back.
-        pub fn put(&mut self, at: usize, bytes: &[u8]) {
-            for (at, byte) in (at..).zip(bytes) {
-                let sector = self.sectors.entry((at / SECTOR) as u64).or_insert_with(|| vec![0; SECTOR]);
-                sector[at % SECTOR] = *byte;
+        pub fn put(&mut self, mut at: usize, mut bytes: &[u8]) {
+            while !bytes.is_empty() {
+                let (number, from) = ((at / SECTOR) as u64, at % SECTOR);
+                let (part, rest) = bytes.split_at(bytes.len().min(SECTOR - from));
+                let sector = self.sectors.entry(number).or_insert_with(|| vec![0; SECTOR]);
+                sector[from..from + part.len()].copy_from_slice(part);
+                if sector.iter().all(|byte| *byte == 0) {
+                    self.sectors.remove(&number);
+                }
+                (at, bytes) = (at + part.len(), rest);
             }
-            self.sectors.retain(|_, sector| sector.iter().any(|byte| *byte != 0));
         }
 
         /// Bytes at a place.

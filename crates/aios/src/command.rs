@@ -1,6 +1,7 @@
 //! What the commands do; one room for each group of them.
 
 mod config;
+mod install;
 mod model;
 mod unit;
 
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config(command) => return config::run(command, json),
         Command::Model(command) => model::run(command, json)?,
         Command::Ask(args) => model::ask(args, json)?,
+        Command::Install(args) => return install::run(args, &socket, json),
     }
     Ok(ExitCode::SUCCESS)
 }
