@@ -44,6 +44,7 @@ pub struct VmBuilder {
     forwards: Option<Forwards>,
     emergency_shell: EmergencyShell,
     settings: Vec<String>,
+    second_disk: Option<(PathBuf, DiskFormat)>,
     lifetime: Lifetime,
     terminal: bool,
 }
@@ -79,6 +80,7 @@ impl VmBuilder {
             forwards: None,
             emergency_shell: EmergencyShell::Refused,
             settings: Vec::new(),
+            second_disk: None,
             lifetime: Lifetime::Owned,
             terminal: false,
         }
@@ -149,6 +151,12 @@ impl VmBuilder {
     /// A line of `aios.toml` for the first boot, its key written out: `init.watchdog = "5s"`.
     pub fn setting(mut self, line: impl Into<String>) -> Self {
         self.settings.push(line.into());
+        self
+    }
+
+    /// One more disk, which the firmware does not boot and the guest may write.
+    pub fn second_disk(mut self, path: impl Into<PathBuf>, format: DiskFormat) -> Self {
+        self.second_disk = Some((path.into(), format));
         self
     }
 
@@ -231,6 +239,7 @@ impl VmBuilder {
             memory_mib: self.memory_mib,
             boot: self.boot(run_dir)?,
             medium,
+            second_disk: self.second_disk.clone(),
             conf_volume,
             forwards: self.forwards.map_or_else(Forwards::any, Ok)?,
             console,
