@@ -35,7 +35,7 @@ packages_of() {
 		;;
 	test) echo 'python3-venv :venv' ;;
 	buildroot)
-		for command in bc bzip2 cpio file g++ patch perl rsync unzip wget xz; do
+		for command in bc bzip2 cpio file g++ patch perl python3 rsync unzip wget xz; do
 			case $command in xz) echo 'xz-utils xz' ;; *) echo "$command $command" ;; esac
 		done
 		;;

@@ -88,6 +88,7 @@ live_image() {
 		;;
 	esac
 	ln "$BINARIES_DIR/rootfs.erofs" "$BINARIES_DIR/models.erofs" "$tree/aios/"
+	"$here/install-map.py" "$image.img" "$tree"
 	live_efi "$BUILD_DIR/efi-iso.img"
 	# xorriso takes volume dates and the disk identifier from SOURCE_DATE_EPOCH, but of the files only some dates.
 	xorriso -as mkisofs -o "$image.iso.new" --set_all_file_dates "=$SOURCE_DATE_EPOCH" -V AIOS -R -J -iso-level 3 "${bios[@]}" \
@@ -114,7 +115,7 @@ stage "initramfs" "$(inputs_key "${common[@]}" "$here/initramfs.sh" "${module_li
 stage "model image" "$(inputs_key "${common[@]}" "$BINARIES_DIR/models")" \
 	"$BINARIES_DIR/models.erofs" -- models_image
 boot_key=$(inputs_key "${common[@]}" "${boot_files[@]}" "=$(stage_key initramfs)" "=$(stage_key "model image")" \
-	"$board_dir"/*.cfg)
+	"$board_dir"/*.cfg "$here/install-map.py")
 stage "disk image" "$boot_key" "$image.img" -- disk_image
 stage "virtual disk" "$boot_key" "$image.qcow2" -- qcow2_image
 stage "live image" "$boot_key" "$image.iso" -- live_image

@@ -4,12 +4,14 @@
 //! `/var/lib/aios/config/aios.toml` (the device's, imported from the `AIOS-CONF` volume at first boot). Unknown keys are
 //! refused. An error names file, line and key.
 
+mod install;
 mod layers;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use install::{AfterInstall, Install, InstallDisk};
 pub use layers::{ConfigError, Layer, from_layers, load, system_layers};
 
 use crate::{
@@ -31,6 +33,8 @@ pub struct Config {
     pub log: Log,
     /// The local model runtime.
     pub runtime: Runtime,
+    /// What a live medium installs by itself.
+    pub install: Install,
 }
 
 /// `[system]`
@@ -239,7 +243,7 @@ impl Config {
         if !grpc.socket.is_absolute() {
             return broken(&["runtime", "grpc", "socket"], "use an absolute path".into());
         }
-        None
+        self.install.violation()
     }
 }
 

@@ -18,3 +18,5 @@ pub const SECRETS: &str = "/var/lib/aios/config/secrets";
 pub const FACTORY_MODELS: &str = "/usr/share/aios/models";
 /// Models that were installed on this device.
 pub const DEVICE_MODELS: &str = "/var/lib/aios/models";
+/// Where the live medium is mounted while the system runs from it.
+pub const LIVE_MEDIUM: &str = "/run/aios/media";

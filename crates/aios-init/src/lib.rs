@@ -33,7 +33,6 @@ pub mod process;
 pub mod run;
 pub mod shutdown;
 pub mod stage1;
-pub mod storage;
 pub mod supervisor;
 pub mod unit;
 pub mod watchdog;

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use aios_storage::BlockDevice;
 use rustix::mount::{MountFlags, mount_move};
 use rustix::system::{RebootCommand, reboot};
 
@@ -20,7 +21,6 @@ use crate::boot::{mounts, terminal};
 use crate::cmdline::{Cmdline, Root};
 use crate::console::say;
 use crate::modules::RunningKernel;
-use crate::storage::BlockDevice;
 
 use drivers::Drivers;
 pub use media::MEDIA;

@@ -26,6 +26,14 @@ pub fn create_overlay(overlay: &Path, image: &Path, format: DiskFormat, size: u6
     fs::write(identity_file(overlay), identity(image)?).map_err(StartError::io(doing))
 }
 
+/// Creates an empty disk of `size` bytes.
+pub fn create_empty(disk: &Path, size: u64) -> Result<(), StartError> {
+    let size = size.to_string();
+    let fixed = ["create", "-q", "-f", "qcow2"].map(OsStr::new);
+    let args = [&fixed[..], &[disk.as_os_str(), OsStr::new(&size)]].concat();
+    run(QEMU_IMG, &args, &format!("make {}", disk.display())).map(drop)
+}
+
 /// Reuses a kept overlay. If the image was built anew since, the overlay's blocks would lie over the wrong ones: it is
 /// set aside, and its new path returned.
 pub fn reuse_or_create_overlay(

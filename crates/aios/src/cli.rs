@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aios_core::paths;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Look after this aiOS device.
 #[derive(Debug, Parser)]
@@ -59,6 +59,8 @@ pub enum Command {
     Selftest(SelftestArgs),
     #[command(name = aios_selftest::probe::ARGUMENT, hide = true)]
     SelftestProbe { arguments: Vec<String> },
+    /// Install the running live system to a disk.
+    Install(InstallArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,6 +134,35 @@ pub struct SelftestArgs {
     /// Folder for temporary files.
     #[arg(long, value_name = "FOLDER", default_value = paths::DATA)]
     pub data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["disk", "list", "unattended"])))]
+pub struct InstallArgs {
+    /// The disk, for example /dev/nvme0n1. It must be empty.
+    pub disk: Option<PathBuf>,
+    /// Show the disks, what is on them, and whether they can be installed to.
+    #[arg(long)]
+    pub list: bool,
+    /// Do what [install] in the configuration says, if this is a live system.
+    #[arg(long)]
+    pub unattended: bool,
+    /// Overwrite what is on the disk: all of it is lost.
+    #[arg(long, requires = "disk")]
+    pub force: bool,
+    /// What to do when it is installed.
+    #[arg(long, requires = "disk")]
+    pub then: Option<Then>,
+    /// Where the live medium is mounted.
+    #[arg(long, value_name = "PATH", default_value = paths::LIVE_MEDIUM, hide = true)]
+    pub medium: PathBuf,
+}
+
+/// What follows an installation.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Then {
+    Poweroff,
+    Reboot,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! What the commands do; one room for each group of them.
 
 mod config;
+mod install;
 mod model;
 mod selftest;
 mod unit;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ask(args) => model::ask(args, json)?,
         Command::Selftest(args) => return selftest::run(args, json),
         Command::SelftestProbe { arguments } => return selftest::probe(&arguments),
+        Command::Install(args) => return install::run(args, &socket, json),
     }
     Ok(ExitCode::SUCCESS)
 }

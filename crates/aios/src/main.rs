@@ -3,6 +3,7 @@
 mod cli;
 mod command;
 mod control;
+mod install;
 
 use std::process::ExitCode;
 

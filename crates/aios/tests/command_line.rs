@@ -85,3 +85,45 @@ fn a_machine_without_aios_gets_a_clear_error() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("can't reach PID 1 at /nowhere/init.sock"));
 }
+
+/// A directory that looks like a mounted live medium.
+fn live_medium() -> tempfile::TempDir {
+    let medium = tempfile::tempdir().unwrap();
+    let plan = "format = 1\nboot-code = { file = \"boot\", at = 0, length = 440 }\n[[partition]]\nname = \"root-a\"\n\
+                kind = \"4f68bce3-e8cd-4db1-96e7-fbcaf984b709\"\nstart = 1048576\nsize = 1048576\nlength = 0\n\
+                sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\nextents = []\n";
+    fs::create_dir(medium.path().join("aios")).unwrap();
+    fs::write(medium.path().join("aios/install.toml"), plan).unwrap();
+    medium
+}
+
+#[test]
+fn install_refuses_what_is_no_disk_and_leaves_it_as_it_is() {
+    let medium = live_medium();
+    let file = medium.path().join("precious");
+    fs::write(&file, "data").unwrap();
+    let output = aios(&["install", "--force", file.to_str().unwrap(), "--medium", medium.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(message.contains("precious is not a block device; `aios install --list` shows the disks"), "{message}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "data");
+}
+
+#[test]
+fn install_lists_the_disks_of_this_machine_for_people_and_for_scripts() {
+    let medium = live_medium();
+    let list = ["install", "--list", "--medium", medium.path().to_str().unwrap()];
+    assert!(text(&aios(&list).stdout).starts_with("DISK "));
+    let json: serde_json::Value = serde_json::from_slice(&aios(&[&list[..], &["--json"]].concat()).stdout).unwrap();
+    assert!(json.as_array().unwrap().iter().all(|disk| disk["path"].as_str().unwrap().starts_with("/dev/")), "{json}");
+}
+
+#[test]
+fn an_installed_system_installs_nothing_by_itself() {
+    let output = aios(&["install", "--unattended", "--medium", "/nowhere"]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout), "not a live system: nothing to install\n");
+    let by_hand = aios(&["install", "/dev/null", "--medium", "/nowhere"]);
+    assert!(text(&by_hand.stderr).contains("this is not the live system"), "{}", text(&by_hand.stderr));
+    assert_eq!(aios(&["install"]).status.code(), Some(2));
+}

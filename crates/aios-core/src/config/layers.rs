@@ -151,6 +151,7 @@ fn descend(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) -> 
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::InstallDisk;
     use super::*;
 
     fn layer(path: &str, text: &str) -> Layer {
@@ -231,11 +232,26 @@ mod tests {
             "runtime.grpc.socket = \"here\"",
             "log.level = \"loud\"",
             "console.emergency-shell = 1",
+            "install.disk = \"\"",
+            "install.disk = \"sda\"",
+            "install.disk = \"/dev/../etc/passwd\"",
+            "install.then = \"dance\"",
         ] {
             let message = refused(bad);
             let key = bad.split(' ').next().unwrap();
             assert!(message.starts_with(&format!("a.toml:1: {key}: ")), "{message}");
         }
+    }
+
+    #[test]
+    fn force_goes_with_a_named_disk_alone() {
+        let message = refused("[install]\ndisk = \"auto\"\nforce = true\n");
+        assert!(message.starts_with("a.toml:3: install.force: \"auto\" takes an empty disk only"), "{message}");
+        let named = layer("a.toml", "[install]\ndisk = \"/dev/vda\"\nforce = true\nthen = \"reboot\"\n");
+        let config = from_layers(&[named]).unwrap();
+        assert_eq!(config.install.disk, Some(InstallDisk::Path("/dev/vda".into())));
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(from_layers(&[layer("b.toml", &written)]), Ok(config));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aios_core::config::{self, Config};
 use aios_core::paths;
+use aios_storage::{BlockDevice, FileDisk, fat};
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use super::mounts::mount_fs;
@@ -15,7 +16,6 @@ use crate::Mode;
 use crate::console::say;
 use crate::layout::ROOT_VARIABLE;
 use crate::modules::{Loaded, ModuleTree, RunningKernel};
-use crate::storage::{BlockDevice, FileDisk, fat};
 
 /// Volume label of first-boot configuration.
 const VOLUME: &str = "AIOS-CONF";

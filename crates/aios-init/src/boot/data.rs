@@ -5,16 +5,16 @@ use std::io;
 use std::path::Path;
 
 use aios_core::paths;
+use aios_storage::block::show_partition;
+use aios_storage::data::Machine;
+use aios_storage::ext4::{self, Check, ToolError};
+use aios_storage::{BlockDevice, DataError, FileDisk, Outcome, prepare};
 use rustix::mount::MountFlags;
 
 use super::mounts::{is_mount_point, mount_fs};
 use super::{SYS, Stages, media};
 use crate::cmdline::Cmdline;
 use crate::console::say;
-use crate::storage::block::show_partition;
-use crate::storage::data::Machine;
-use crate::storage::ext4::{self, Check, ToolError};
-use crate::storage::{BlockDevice, DataError, FileDisk, Outcome, prepare};
 
 /// Below this a full data partition is said at boot.
 const LITTLE_SPACE: u64 = 4 << 20;

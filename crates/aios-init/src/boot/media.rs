@@ -5,13 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aios_core::paths;
+use aios_storage::BlockDevice;
 use rustix::mount::MountFlags;
 
 use super::SYS;
 use super::mounts::mount_fs;
 use crate::cmdline::{Cmdline, Root};
 use crate::stage1::MEDIA;
-use crate::storage::BlockDevice;
 
 /// Name of the models' partition, and their file on a live medium.
 const MODELS_LABEL: &str = "models";

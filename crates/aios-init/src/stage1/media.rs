@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use aios_storage::{BlockDevice, Disk, FileDisk};
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use crate::boot::mounts::mount_fs;
-use crate::storage::{BlockDevice, Disk, FileDisk};
 
 /// Where the live medium stays mounted.
-pub const MEDIA: &str = "/run/aios/media";
+pub const MEDIA: &str = aios_core::paths::LIVE_MEDIUM;
 
 /// Signature of a primary volume descriptor, in the seventeenth block of 2,048 bytes.
 const ISO_SIGNATURE: (u64, &[u8; 5]) = (32769, b"CD001");

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Sector size of image files and of nearly all disks.
@@ -20,6 +20,10 @@ pub trait Disk {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns once everything written is on the medium.
     fn sync(&mut self) -> io::Result<()>;
+    /// Makes the next read come from the medium, for a check of what was written and synced.
+    fn forget_cached(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A block device or an image file.
@@ -39,6 +43,13 @@ impl FileDisk {
     /// Opens for reading.
     pub fn open_read_only(path: &Path) -> io::Result<Self> {
         Self::with(File::open(path)?)
+    }
+
+    /// Opens for reading and writing a block device that nobody else uses: neither it nor a partition of it is mounted or
+    /// part of another device. The kernel answers `ResourceBusy` otherwise, and lets nobody in while this is open.
+    pub fn open_exclusive(path: &Path) -> io::Result<Self> {
+        let flags = rustix::fs::OFlags::EXCL.bits() as i32;
+        Self::with(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)
     }
 
     fn with(file: File) -> io::Result<Self> {
@@ -72,6 +83,10 @@ impl Disk for FileDisk {
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()
     }
+
+    fn forget_cached(&mut self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
 }
 
 /// A window of a disk: one partition of it.
@@ -103,7 +118,7 @@ impl<'a, D: Disk + ?Sized> Window<'a, D> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing {
     //! A sparse disk in memory that remembers every write, so that a power cut can be placed anywhere between them.
 
@@ -120,6 +135,8 @@ pub mod testing {
         pub size: u64,
         sectors: BTreeMap<u64, Vec<u8>>,
         pub writes: Vec<(u64, Vec<u8>)>,
+        /// How many writes there had been at each sync.
+        pub syncs: Vec<usize>,
         position: u64,
     }
 
@@ -135,18 +152,23 @@ pub mod testing {
         }
 
         /// Changes bytes behind the code's back.
-        pub fn put(&mut self, at: usize, bytes: &[u8]) {
-            for (at, byte) in (at..).zip(bytes) {
-                let sector = self.sectors.entry((at / SECTOR) as u64).or_insert_with(|| vec![0; SECTOR]);
-                sector[at % SECTOR] = *byte;
+        pub fn put(&mut self, mut at: usize, mut bytes: &[u8]) {
+            while !bytes.is_empty() {
+                let (number, from) = ((at / SECTOR) as u64, at % SECTOR);
+                let (part, rest) = bytes.split_at(bytes.len().min(SECTOR - from));
+                let sector = self.sectors.entry(number).or_insert_with(|| vec![0; SECTOR]);
+                sector[from..from + part.len()].copy_from_slice(part);
+                if sector.iter().all(|byte| *byte == 0) {
+                    self.sectors.remove(&number);
+                }
+                (at, bytes) = (at + part.len(), rest);
             }
-            self.sectors.retain(|_, sector| sector.iter().any(|byte| *byte != 0));
         }
 
         /// Bytes at a place.
         pub fn get(&self, at: usize, length: usize) -> Vec<u8> {
             let mut bytes = vec![0; length];
-            self.read_at(at as u64, &mut bytes).unwrap();
+            self.read_at(at as u64, &mut bytes).expect("invariant: tests read within the disk");
             bytes
         }
 
@@ -206,6 +228,7 @@ pub mod testing {
         }
 
         fn sync(&mut self) -> io::Result<()> {
+            self.syncs.push(self.writes.len());
             Ok(())
         }
     }

@@ -2,7 +2,7 @@
 //! table that the kernel accepts.
 //!
 //! ```text
-//! sector 0      protective MBR, never touched (its first 440 bytes are boot code)
+//! sector 0      protective MBR (its first 440 bytes are boot code); written by an installation, never by a change
 //! sector 1      primary header: where the entries are, their CRC, its own CRC
 //! sector 2..    primary entries, 128 bytes each
 //! ...           partitions
@@ -18,7 +18,7 @@ mod entry;
 
 use std::io;
 
-pub use entry::{ENTRY_BYTES, Entry, Guid};
+pub use entry::{ENTRY_BYTES, Entry, Guid, GuidError};
 
 use super::Disk;
 
@@ -28,6 +28,12 @@ const HEADER_BYTES: usize = 92;
 const PRIMARY_ENTRIES: u64 = 2;
 /// More entries than any table has; a larger number is damage.
 const MAX_ENTRIES: u32 = 1024;
+
+/// Entries of a new table: what everybody makes.
+const NEW_ENTRIES: usize = 128;
+
+/// Boot code in a master boot record, in bytes.
+pub const BOOT_CODE: usize = 440;
 
 /// Sectors beyond this can't be counted in bytes.
 const LAST_SECTOR: u64 = u64::MAX >> 16;
@@ -80,6 +86,21 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table for a disk that has none; [`Table::write`] puts it there.
+    pub fn new(disk: &dyn Disk, id: Guid) -> Self {
+        let length = (NEW_ENTRIES * ENTRY_BYTES) as u64 / disk.sector();
+        let header = Header {
+            this: 1,
+            other: last_sector(disk),
+            first_usable: PRIMARY_ENTRIES + length,
+            last_usable: last_sector(disk).saturating_sub(length + 1),
+            disk: id,
+            entries_at: PRIMARY_ENTRIES,
+        };
+        let entries = vec![Entry::from_bytes(&[]); NEW_ENTRIES];
+        Table { header, entries, primary_valid: false, backup_valid: false }
+    }
+
     /// Reads the primary table or, where that is damaged, the backup.
     pub fn read(disk: &dyn Disk) -> Result<Self, GptError> {
         let last = last_sector(disk);
@@ -177,6 +198,20 @@ impl Table {
         bytes.resize(bytes.len().next_multiple_of(disk.sector() as usize), 0);
         bytes
     }
+}
+
+/// The first sector of a disk with a GUID partition table: `boot_code` for BIOS, and one old-style partition over the whole
+/// disk, without which neither UEFI nor the kernel looks for the table.
+pub fn protective_mbr(disk: &dyn Disk, boot_code: &[u8; BOOT_CODE]) -> Vec<u8> {
+    let mut sector = vec![0; disk.sector() as usize];
+    sector[..BOOT_CODE].copy_from_slice(boot_code);
+    // Not active; begins at cylinder 0, head 0, sector 2; type EE; ends at the largest address there is.
+    sector[446..454].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff]);
+    sector[454..458].copy_from_slice(&1u32.to_le_bytes());
+    let length = u32::try_from(last_sector(disk)).unwrap_or(u32::MAX);
+    sector[458..462].copy_from_slice(&length.to_le_bytes());
+    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+    sector
 }
 
 fn last_sector(disk: &dyn Disk) -> u64 {
@@ -340,6 +375,22 @@ mod tests {
         assert_eq!(after[..3], before[..]);
         assert_eq!((after[3].0, after[3].1.as_str()), (4, "data"));
         assert!(Table::read(&disk).unwrap().is_sound());
+    }
+
+    #[test]
+    fn a_new_table_is_read_by_another_implementation() {
+        let mut disk = MemoryDisk::new(16 * MIB);
+        let mut table = Table::new(&disk, Guid([3; 16]));
+        table.add(Entry::new(Guid([7; 16]), Guid([9; 16]), 2048, 4095, "esp")).unwrap();
+        table.write(&mut disk).unwrap();
+        assert!(Table::read(&disk).unwrap().is_sound());
+        let mbr = protective_mbr(&disk, &[0x90; BOOT_CODE]);
+        disk.put(0, &mbr);
+        assert_eq!(names_by_other_reader(&disk), [(1, "esp".into(), 2048, 4095)]);
+        let theirs = gpt::mbr::ProtectiveMBR::from_bytes(&mbr, gpt::disk::LogicalBlockSize::Lb512).unwrap();
+        assert_eq!(theirs.bootcode()[..], [0x90; BOOT_CODE]);
+        let whole = theirs.partition(0).unwrap();
+        assert_eq!((whole.os_type, whole.lb_start, whole.lb_size), (0xee, 1, 32767));
     }
 
     #[test]

@@ -55,6 +55,34 @@ impl BlockDevice {
         BlockDevice::list(sys).into_iter().find(|device| device.partition == Some((disk.to_owned(), number)))
     }
 
+    /// What the drive calls itself; `None` where it has no name, as a virtual one.
+    pub fn model(&self, sys: &Path) -> Option<String> {
+        // SCSI, SATA, NVMe and USB drives have a model, memory cards a name.
+        let names = ["device/model", "device/name"].map(|file| self.attribute(sys, file));
+        names.into_iter().flatten().find(|name| !name.is_empty())
+    }
+
+    /// Whether nothing can be written to it.
+    pub fn is_read_only(&self, sys: &Path) -> bool {
+        self.attribute(sys, "ro").is_some_and(|value| value == "1")
+    }
+
+    /// Whether its medium can be taken out: discs, memory card readers, most USB sticks.
+    pub fn is_removable(&self, sys: &Path) -> bool {
+        self.attribute(sys, "removable").is_some_and(|value| value == "1")
+    }
+
+    /// Devices that are made of this one: device mapper, RAID.
+    pub fn holders(&self, sys: &Path) -> Vec<String> {
+        let list = fs::read_dir(sys.join("class/block").join(&self.name).join("holders"));
+        list.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    fn attribute(&self, sys: &Path, file: &str) -> Option<String> {
+        let text = fs::read_to_string(sys.join("class/block").join(&self.name).join(file)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// Its node.
     pub fn path(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
@@ -189,6 +217,22 @@ mod tests {
         symlink(sys.path().join("devices/pci/block/vda/vda1"), numbers.join("254:1")).unwrap();
         let device = BlockDevice::with_number(sys.path(), rustix::fs::makedev(254, 1)).unwrap();
         assert_eq!((device.name.as_str(), device.disk_name()), ("vda1", "vda"));
+    }
+
+    #[test]
+    fn a_drive_tells_its_name_and_whether_it_can_be_written() {
+        let sys = sysfs();
+        let dir = sys.path().join("devices/pci/block/vda");
+        fs::create_dir_all(dir.join("device")).unwrap();
+        fs::create_dir_all(dir.join("holders/dm-0")).unwrap();
+        let disk = &BlockDevice::list(sys.path())[0];
+        assert_eq!((disk.model(sys.path()), disk.is_read_only(sys.path())), (None, false));
+        for (file, text) in [("device/model", "QEMU HARDDISK   \n"), ("ro", "1\n"), ("removable", "0\n")] {
+            fs::write(dir.join(file), text).unwrap();
+        }
+        assert_eq!(disk.model(sys.path()).as_deref(), Some("QEMU HARDDISK"));
+        assert!(disk.is_read_only(sys.path()) && !disk.is_removable(sys.path()));
+        assert_eq!(disk.holders(sys.path()), ["dm-0"]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const FORMATTING: u32 = 48;
 const ALIGNMENT: u64 = 1 << 20;
 
 /// A smaller partition is not worth having.
-const SMALLEST: u64 = 64 << 20;
+pub const SMALLEST: u64 = 64 << 20;
 
 /// Old signatures are wiped at both ends of a new partition over this length.
 const WIPE: u64 = 1 << 20;

@@ -1,6 +1,8 @@
 //! One partition in the table.
 
+use std::fmt;
 use std::io;
+use std::str::FromStr;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -29,6 +31,41 @@ impl Guid {
         bytes[7] = (bytes[7] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Ok(Guid(bytes))
+    }
+}
+
+/// Bytes of the table in the order in which a GUID is written.
+const WRITTEN_ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, at) in WRITTEN_ORDER.iter().enumerate() {
+            let dash = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{:02x}", self.0[*at])?;
+        }
+        Ok(())
+    }
+}
+
+/// Text that is no GUID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a GUID: write for example 0fc63daf-8483-4772-8e79-3d69d8477de4")]
+pub struct GuidError(String);
+
+impl FromStr for Guid {
+    type Err = GuidError;
+
+    fn from_str(text: &str) -> Result<Self, GuidError> {
+        let error = || GuidError(text.to_owned());
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let number = u128::from_str_radix(&digits, 16).map_err(|_| error())?;
+        let mut bytes = [0; 16];
+        for (byte, at) in number.to_be_bytes().into_iter().zip(WRITTEN_ORDER) {
+            bytes[at] = byte;
+        }
+        let guid = Guid(bytes);
+        // What it is written as decides about the places of the dashes, too.
+        if guid.to_string().eq_ignore_ascii_case(text) { Ok(guid) } else { Err(error()) }
     }
 }
 
@@ -118,5 +155,22 @@ impl Entry {
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} {}..={}", self.name, self.first(), self.last())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_is_written_as_other_tools_write_it() {
+        let esp = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+        let guid: Guid = esp.parse().unwrap();
+        assert_eq!(guid.0[..8], [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11]);
+        assert_eq!(guid.to_string(), esp);
+        assert_eq!(esp.to_uppercase().parse(), Ok(guid));
+        for bad in ["", "c12a7328", "c12a7328f81f11d2ba4b00a0c93ec93b", "+12a7328-f81f-11d2-ba4b-00a0c93ec93b"] {
+            assert!(bad.parse::<Guid>().is_err(), "{bad}");
+        }
     }
 }
