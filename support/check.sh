@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make check`: everything that can be said of the tree without building an image.
-# With BUILDROOT=DIR also Buildroot's own check-package.
+# With BUILDROOT=DIR also Buildroot's own check-package, and the order of the defconfigs' lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export BUILD_DIR=${BUILD_DIR:-$PWD/output/check}
@@ -59,7 +59,7 @@ check_package() {
 }
 
 buildroot_output=${O:-$PWD/output}/buildroot
-stages=5
+stages=6
 [ -z "${BUILDROOT:-}" ] || stages=$((stages + 1))
 has_kernel=$(find "$buildroot_output/build" -mindepth 2 -maxdepth 2 -path '*/linux-[0-9]*/.stamp_configured' -print -quit 2>/dev/null || true)
 [ -z "$has_kernel" ] || stages=$((stages + 1))
@@ -69,6 +69,7 @@ stage "lints (clippy)" "" -- check_clippy
 stage "dependencies (cargo-deny)" "" -- check_deny
 stage "shell scripts (shellcheck)" "" -- check_shell
 stage "documentation (rustdoc, links)" "" -- check_docs
+stage "defconfigs" "" -- support/configs.sh check
 [ -z "$has_kernel" ] || stage "kernel options" "" -- check_kernel
 if [ -n "${BUILDROOT:-}" ]; then
 	stage "Buildroot files (check-package)" "" -- check_package
