@@ -13,7 +13,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test demo run up down boot bench bench-boot bench-inference configs lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test demo run up down boot bench bench-boot bench-inference configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -30,6 +30,7 @@ help:
 #:   make                         build it: output/images/
 #:   make reproducible            build twice and compare
 #:   make configs                 write the defconfigs from configs/fragments/ (needs BUILDROOT=DIR)
+#:   make release-tarball         this tree and all crates, for builds without a crate registry
 #:   make lock                    pin Debian's current packages for the prebuilt base
 #:   make pin-buildroot           pin the Buildroot release, after a check of its signature
 #:   make clean | distclean       remove the output | downloads and compiled programs too
@@ -86,6 +87,9 @@ bench-inference: all
 
 configs:
 	@support/configs.sh write
+
+release-tarball:
+	@support/release-tarball.sh
 
 lock:
 	@$(host) lock

@@ -18,7 +18,7 @@ buildroot() {
 	make -C "$tree" BR2_EXTERNAL="$top" BR2_DL_DIR="$DL_DIR/buildroot" O="$O/buildroot" "$@"
 }
 
-# The choice is three lines in O/selected: the defconfig's name, the base's, and BUILDROOT where it was given.
+# The choice is four lines in O/selected: the defconfig's name, the base's, and BUILDROOT and OFFLINE as they were given.
 select_defconfig() {
 	local name=$1 base reason
 	if [ ! -e "$top/configs/$name" ]; then
@@ -36,7 +36,7 @@ select_defconfig() {
 		echo "error: OFFLINE=$OFFLINE says where Buildroot's sources come from, but the base is $base; give BUILDROOT=DIR" >&2
 		exit 1
 	fi
-	printf '%s\n' "$name" "$base" "${BUILDROOT:-}" >"$O/selected"
+	printf '%s\n' "$name" "$base" "${BUILDROOT:-}" "${OFFLINE:-}" >"$O/selected"
 }
 
 # check_base DEFCONFIG BASE: a board whose meta names BASES can be built by these alone.
@@ -72,6 +72,7 @@ configure() {
 # What was chosen holds, unless this call names a base.
 recall() {
 	if [ -n "${BASE:-}${BUILDROOT:-}" ] || [ ! -e "$O/selected" ]; then
+		[ -z "${BUILDROOT:-}" ] || OFFLINE=${OFFLINE:-$(sed -n 4p "$O/selected" 2>/dev/null || true)}
 		select_defconfig "$(sed -n 1p "$O/selected" 2>/dev/null || echo "${DEFCONFIG:-aios_x86_64_defconfig}")"
 	fi
 	{
