@@ -94,6 +94,7 @@ image() {
 		BOARD=$(board) buildroot
 		mkdir -p "$O/images"
 		cp -alf "$O/buildroot/images/." "$O/images/"
+		"$top/support/sbom.sh" "$("$top/support/buildroot.sh" path)" "$(board)"
 	fi
 	echo ">>> ${O#"$top/"}/images: $(cd "$O/images" && echo aios-*.* SHA256SUMS)"
 }
