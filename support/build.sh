@@ -78,7 +78,7 @@ recall() {
 	{
 		read -r defconfig
 		read -r base
-		read -r BUILDROOT
+		read -r BUILDROOT || true # not in a choice that an earlier version wrote
 	} <"$O/selected"
 	export BUILDROOT
 }
