@@ -13,7 +13,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -29,6 +29,8 @@ help:
 #:   make aios_x86_64_defconfig   choose what to build (configs/)
 #:   make                         build it: output/images/
 #:   make reproducible            build twice and compare
+#:   make configs                 write the defconfigs from configs/fragments/ (needs BUILDROOT=DIR)
+#:   make release-tarball         this tree and all crates, for builds without a crate registry
 #:   make lock                    pin Debian's current packages for the prebuilt base
 #:   make pin-buildroot           pin the Buildroot release, after a check of its signature
 #:   make clean | distclean       remove the output | downloads and compiled programs too
@@ -47,6 +49,7 @@ help:
 #:
 #: Variables
 #:   BASE=buildroot|prebuilt      insist on a base        BUILDROOT=DIR   use this Buildroot tree
+#:   OFFLINE=debian               with BUILDROOT: sources from a Debian mirror alone (docs/buildroot.md)
 #:   YES=1 (or CI=true)           install missing packages without asking
 #:   DEBIAN_MIRROR=ADDRESS        another mirror than the machine's own
 #:   MODEL_URL=ADDRESS            a copy of the factory model
@@ -84,6 +87,12 @@ bench-boot: all
 
 bench-inference: all
 	@support/bench-inference.sh
+
+configs:
+	@support/configs.sh write
+
+release-tarball:
+	@support/release-tarball.sh
 
 lock:
 	@$(host) lock

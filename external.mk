@@ -21,3 +21,11 @@ endef
 ifeq ($(BR2_TARGET_GRUB2_I386_PC),y)
 GRUB2_POST_INSTALL_IMAGES_HOOKS += AIOS_GRUB2_BIOS_IMAGES
 endif
+
+# Kconfig drops an option in silence when something it depends on is missing:
+# the build stops instead, naming the option and its fragment.
+define AIOS_LINUX_CHECK_CONFIG
+	$(BR2_EXTERNAL_AIOS_PATH)/support/kernel-config.sh $(@D)/.config \
+		$(call qstrip,$(BR2_LINUX_KERNEL_CONFIG_FRAGMENT_FILES))
+endef
+LINUX_POST_CONFIGURE_HOOKS += AIOS_LINUX_CHECK_CONFIG

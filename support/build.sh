@@ -19,7 +19,7 @@ buildroot() {
 	make -C "$tree" BR2_EXTERNAL="$top" BR2_DL_DIR="$DL_DIR/buildroot" O="$O/buildroot" "$@"
 }
 
-# The choice is two lines, the defconfig's name and the base's, in O/selected.
+# The choice is four lines in O/selected: the defconfig's name, the base's, and BUILDROOT and OFFLINE as they were given.
 select_defconfig() {
 	local name=$1 base reason
 	if [ ! -e "$top/configs/$name" ]; then
@@ -30,8 +30,44 @@ select_defconfig() {
 	read -r base reason <"$O/base.new"
 	rm -f "$O/base.new"
 	echo ">>> $name: base $base ($reason)"
-	[ "$base" != buildroot ] || buildroot "$name"
-	printf '%s\n%s\n' "$name" "$base" >"$O/selected"
+	check_base "$name" "$base"
+	if [ "$base" = buildroot ]; then
+		configure "$name"
+	elif [ -n "${OFFLINE:-}" ]; then
+		echo "error: OFFLINE=$OFFLINE says where Buildroot's sources come from, but the base is $base; give BUILDROOT=DIR" >&2
+		exit 1
+	fi
+	printf '%s\n' "$name" "$base" "${BUILDROOT:-}" "${OFFLINE:-}" >"$O/selected"
+}
+
+# check_base DEFCONFIG BASE: a board whose meta names BASES can be built by these alone.
+check_base() {
+	local bases board
+	board=$(sed 's/^aios_//; s/_defconfig$//' <<<"$1")
+	bases=$(sed -n 's/^BASES="\(.*\)"$/\1/p' "$top/board/$board/meta")
+	case " ${bases:-$2} " in *" $2 "*) ;; *)
+		echo "error: board $board is built by the base ${bases// / or }, not by $2; give BUILDROOT=DIR (docs/buildroot.md)" >&2
+		exit 1
+		;;
+	esac
+}
+
+# With OFFLINE=debian, sources, toolchain and a configuration that names them are prepared first; Buildroot then
+# configures itself from that, and keeps it.
+configure() {
+	local config
+	case ${OFFLINE:-} in
+	'') buildroot "$1" ;;
+	debian)
+		"$top/support/host-packages.sh" buildroot offline
+		config=$("$top/support/offline/debian.sh" "$1")
+		buildroot BR2_DEFCONFIG="$config" defconfig
+		;;
+	*)
+		echo "error: OFFLINE=$OFFLINE: there is OFFLINE=debian" >&2
+		exit 1
+		;;
+	esac
 }
 
 selected_defconfig() { sed -n 1p "$O/selected" 2>/dev/null || echo "${DEFCONFIG:-aios_x86_64_defconfig}"; }
@@ -39,9 +75,15 @@ selected_defconfig() { sed -n 1p "$O/selected" 2>/dev/null || echo "${DEFCONFIG:
 # What was chosen holds, unless this call names a base.
 recall() {
 	if [ -n "${BASE:-}${BUILDROOT:-}" ] || [ ! -e "$O/selected" ]; then
+		[ -z "${BUILDROOT:-}" ] || OFFLINE=${OFFLINE:-$(sed -n 4p "$O/selected" 2>/dev/null || true)}
 		select_defconfig "$(selected_defconfig)"
 	fi
-	{ read -r defconfig && read -r base; } <"$O/selected"
+	{
+		read -r defconfig
+		read -r base
+		read -r BUILDROOT || true # not in a choice that an earlier version wrote
+	} <"$O/selected"
+	export BUILDROOT
 }
 
 image() {
@@ -55,6 +97,7 @@ image() {
 		BOARD=$(board) buildroot
 		mkdir -p "$O/images"
 		cp -alf "$O/buildroot/images/." "$O/images/"
+		"$top/support/sbom.sh" "$("$top/support/buildroot.sh" path)" "$(board)"
 	fi
 	echo ">>> ${O#"$top/"}/images: $(cd "$O/images" && echo aios-*.* SHA256SUMS)"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make check`: everything that can be said of the tree without building an image.
-# With BUILDROOT=DIR also Buildroot's own check-package.
+# With BUILDROOT=DIR also Buildroot's own check-package, and the order of the defconfigs' lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p "${O:=output}"
@@ -43,6 +43,15 @@ check_docs() {
 	python3 support/check_links.py
 }
 
+# Of the kernel that Buildroot built last, where it has built one.
+check_kernel() {
+	local config fragments
+	config=$(find "$buildroot_output/build" -mindepth 2 -maxdepth 2 -path '*/linux-[0-9]*/.config' -print -quit)
+	fragments=$(sed -n 's/^BR2_LINUX_KERNEL_CONFIG_FRAGMENT_FILES="\(.*\)"$/\1/p' "$buildroot_output/.config")
+	# shellcheck disable=SC2086,SC2016 # a list of files below Buildroot's name for this folder
+	support/kernel-config.sh "$config" ${fragments//'$(BR2_EXTERNAL_AIOS_PATH)'/$PWD}
+}
+
 check_package() {
 	local files
 	mapfile -t files < <(git ls-files Config.in external.mk external.desc configs package patches)
@@ -51,14 +60,19 @@ check_package() {
 	/usr/bin/python3 "$BUILDROOT/utils/check-package" -b "${files[@]}"
 }
 
-stages=5
-[ -z "${BUILDROOT:-}" ] || stages=6
+buildroot_output=${O:-$PWD/output}/buildroot
+stages=6
+[ -z "${BUILDROOT:-}" ] || stages=$((stages + 1))
+has_kernel=$(find "$buildroot_output/build" -mindepth 2 -maxdepth 2 -path '*/linux-[0-9]*/.stamp_configured' -print -quit 2>/dev/null || true)
+[ -z "$has_kernel" ] || stages=$((stages + 1))
 stage_total "$stages"
 stage "format (cargo fmt)" "" -- cargo fmt --all --check
 stage "lints (clippy)" "" -- check_clippy
 stage "dependencies (cargo-deny)" "" -- check_deny
 stage "shell scripts (shellcheck)" "" -- check_shell
 stage "documentation (rustdoc, links)" "" -- check_docs
+stage "defconfigs" "" -- support/configs.sh check
+[ -z "$has_kernel" ] || stage "kernel options" "" -- check_kernel
 if [ -n "${BUILDROOT:-}" ]; then
 	stage "Buildroot files (check-package)" "" -- check_package
 else

@@ -39,6 +39,13 @@ packages_of() {
 			case $command in xz) echo 'xz-utils xz' ;; *) echo "$command $command" ;; esac
 		done
 		;;
+	offline)
+		echo 'dpkg-dev dpkg-deb'
+		for command in bison fakeroot flex gawk genimage kmod m4 pkgconf xorriso; do echo "$command $command"; done
+		echo 'qemu-utils qemu-img'
+		echo 'libelf-dev /usr/include/libelf.h'
+		echo 'libssl-dev /usr/include/openssl/evp.h'
+		;;
 	lock) echo 'python3 python3' ;;
 	*)
 		echo "error: unknown set of packages '$1'" >&2

@@ -12,8 +12,8 @@ echo ">>> first build"
 "$top/support/build.sh" image
 echo ">>> second build"
 if [ "${SHARE_PROGRAMS:-}" != 1 ]; then export CARGO_TARGET_DIR=$again/programs; fi
-{ read -r defconfig && read -r base; } <"$O/selected"
-O=$again BASE=$base DEFCONFIG=$defconfig "$top/support/build.sh" image
+O=$again BASE=$(sed -n 2p "$O/selected") DEFCONFIG=$(sed -n 1p "$O/selected") BUILDROOT=$(sed -n 3p "$O/selected") \
+	OFFLINE=$(sed -n 4p "$O/selected") "$top/support/build.sh" image
 
 if cmp -s "$O/images/SHA256SUMS" "$again/images/SHA256SUMS"; then
 	cat "$O/images/SHA256SUMS"

@@ -56,7 +56,7 @@ stage() {
 		return 0
 	fi
 	rm -f "$stamp"
-	started=$(date +%s%N)
+	started=${EPOCHREALTIME/,/.}
 	# `set -e` does not reach into a function called from a condition, so the command runs in a subshell of its own.
 	( set -euo pipefail; "$@" ) >"$log" 2>&1 </dev/null &
 	stage_watch $! "$started" "$log" || rc=$?
@@ -75,7 +75,8 @@ stage_outputs_exist() {
 	for output in "$@"; do [ -e "$output" ] || return 1; done
 }
 
-stage_seconds() { awk -v a="$1" -v b="$(date +%s%N)" 'BEGIN { printf "%.1f", (b - a) / 1e9 }'; }
+# Not by date(1), in whose place Buildroot's reproducible builds have one that always says the same.
+stage_seconds() { awk -v a="$1" -v b="${EPOCHREALTIME/,/.}" 'BEGIN { printf "%.1f", b - a }'; }
 
 # On a terminal the line shows the time so far and the last line of the log; elsewhere it just waits.
 stage_watch() {

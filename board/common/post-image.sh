@@ -16,7 +16,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$("$top/support/source-date.sh")}
 export ARCH BINARIES_DIR TARGET_DIR HOST_DIR BUILD_DIR SOURCE_DATE_EPOCH LC_ALL=C
 export PATH="$HOST_DIR/bin:$HOST_DIR/sbin:$PATH"
 image=$BINARIES_DIR/aios-$BOARD
-[ "$STAGE_TOTAL" != 0 ] || stage_total 6
+[ "$STAGE_TOTAL" != 0 ] || stage_total $((3 + $(wc -w <<<"$IMAGE_FORMATS")))
 
 models_image() {
 	env -u SOURCE_DATE_EPOCH mkfs.erofs --quiet --all-root "-T$SOURCE_DATE_EPOCH" -U 6b1d2a7e-a105-4000-8000-0000000000f2 -L models \
@@ -47,8 +47,8 @@ disk_image() {
 	local input=$BUILD_DIR/disk output=$BUILD_DIR/disk-out
 	rm -rf "$input" "$output" "$BUILD_DIR/genimage.tmp" "$BUILD_DIR/empty"
 	mkdir -p "$input" "$output" "$BUILD_DIR/empty"
-	ln -s "$BINARIES_DIR"/{"$KERNEL_IMAGE",initramfs.img,rootfs.erofs,models.erofs,efi-part} "$input/"
-	cp "$board_dir/grub.cfg" "$input/"
+	ln -s "$BINARIES_DIR"/{"$KERNEL_IMAGE",initramfs.img,rootfs.erofs,models.erofs} "${firmware_files[@]}" "$input/"
+	[ ! -e "$board_dir/grub.cfg" ] || cp "$board_dir/grub.cfg" "$input/"
 	case $FIRMWARE in *bios*) bios_boot "$input" ;; esac
 	genimage --rootpath "$BUILD_DIR/empty" --tmppath "$BUILD_DIR/genimage.tmp" --inputpath "$input" \
 		--outputpath "$output" --config "$board_dir/genimage.cfg"
@@ -106,7 +106,12 @@ checksums() {
 }
 
 common=("=$SOURCE_DATE_EPOCH" "=$top" "${BASH_SOURCE[0]}" "$board_dir/meta")
-boot_files=("$BINARIES_DIR/$KERNEL_IMAGE" "$BINARIES_DIR/rootfs.erofs" "$BINARIES_DIR/efi-part")
+# What the machine's firmware starts, or reads before it starts the kernel.
+case $FIRMWARE in
+*uefi*) firmware_files=("$BINARIES_DIR/efi-part") ;;
+raspberrypi) firmware_files=("$BINARIES_DIR/rpi-firmware" "$BINARIES_DIR"/*.dtb "$board_dir/autoboot.txt") ;;
+esac
+boot_files=("$BINARIES_DIR/$KERNEL_IMAGE" "$BINARIES_DIR/rootfs.erofs" "${firmware_files[@]}")
 case $FIRMWARE in *bios*) boot_files+=("$BINARIES_DIR"/{grub.img,boot.img,grub-eltorito.img,boot_hybrid.img}) ;; esac
 module_lists=("$here/modules.boot" "$board_dir/modules.boot")
 
@@ -117,6 +122,6 @@ stage "model image" "$(inputs_key "${common[@]}" "$BINARIES_DIR/models")" \
 boot_key=$(inputs_key "${common[@]}" "${boot_files[@]}" "=$(stage_key initramfs)" "=$(stage_key "model image")" \
 	"$board_dir"/*.cfg "$here/install-map.py")
 stage "disk image" "$boot_key" "$image.img" -- disk_image
-stage "virtual disk" "$boot_key" "$image.qcow2" -- qcow2_image
-stage "live image" "$boot_key" "$image.iso" -- live_image
+case $IMAGE_FORMATS in *qcow2*) stage "virtual disk" "$boot_key" "$image.qcow2" -- qcow2_image ;; esac
+case $IMAGE_FORMATS in *iso*) stage "live image" "$boot_key" "$image.iso" -- live_image ;; esac
 stage "checksums" "$boot_key" "$BINARIES_DIR/SHA256SUMS" -- checksums

@@ -38,7 +38,9 @@ AIOS_CARGO = \
 	$(TARGET_MAKE_ENV) \
 		$(TARGET_CONFIGURE_OPTS) \
 		$(AIOS_CARGO_ENV) \
-		cargo --config $(@D)/.vendor.toml
+		cargo \
+			--config 'source.crates-io.replace-with="vendored"' \
+			--config 'source.vendored.directory="$(@D)/VENDOR"'
 
 AIOS_CARGO_OPTS = \
 	--release \
@@ -52,6 +54,7 @@ AIOS_CARGO_CRATES-$(BR2_PACKAGE_AIOS_RUNTIME) += aios-runtime
 # A local tree has no download step and so is not vendored by the cargo
 # infrastructure, whose builds are offline. It is done before each build,
 # not once at configuration, so that aios-rebuild follows a changed Cargo.lock.
+# A release tarball comes with VENDOR and .vendor.lock, and needs no registry.
 define AIOS_VENDOR
 	cmp -s $(@D)/Cargo.lock $(@D)/.vendor.lock || ( \
 		cd $(@D) && \
@@ -60,7 +63,7 @@ define AIOS_VENDOR
 		$(TARGET_MAKE_ENV) \
 			$(PKG_COMMON_CARGO_ENV) \
 			flock $(BR_CARGO_HOME)/.br-lock \
-			cargo vendor --locked $(@D)/VENDOR > .vendor.toml && \
+			cargo vendor --locked $(@D)/VENDOR > /dev/null && \
 		cp Cargo.lock .vendor.lock \
 	)
 endef

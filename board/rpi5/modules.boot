@@ -1,0 +1,2 @@
+# Besides board/common/modules.boot: the card's controller.
+sdhci_brcmstb
