@@ -7,7 +7,7 @@ use std::{
 };
 
 use aios_image_tests::qemu::{Scratch, TestVm, ready_patience};
-use aios_vm::{Architecture, Firmware, ImageKind, conf_volume::EmergencyShell, disk, machine::DiskFormat};
+use aios_vm::{Architecture, Firmware, ImageKind, VmBuilder, conf_volume::EmergencyShell, disk, machine::DiskFormat};
 
 const GIB: u64 = 1 << 30;
 
@@ -74,7 +74,7 @@ fn by_hand_a_disk_that_is_not_empty_needs_force() {
     let raw = File::create(&disk).expect("the scratch directory takes a file");
     raw.set_len(4 * GIB).expect("the file system knows sparse files");
     raw.write_all_at(b"XFSB", 0).expect("the file can be written");
-    let live = scratch.machine("live").image(ImageKind::Iso).second_disk(&disk, DiskFormat::Raw);
+    let live = with_disk(scratch.machine("live").image(ImageKind::Iso), &disk, DiskFormat::Raw);
     let (mut machine, _) = TestVm::start_to_ready(live.emergency_shell(EmergencyShell::Allowed));
     let mut types = |line: &str, answer: &str| {
         machine.send_console(&format!("{line}\n")).expect("the console takes a line");
@@ -82,11 +82,11 @@ fn by_hand_a_disk_that_is_not_empty_needs_force() {
     };
     types("aios install --list", "needs --force, which overwrites it");
     types("aios install --force /dev/sr0", "nothing was written: /dev/sr0 is the medium that this system runs from");
-    types("aios install /dev/vda", "nothing was written: /dev/vda is not empty, it holds a file system: xfs");
+    types("aios install /dev/vdb", "nothing was written: /dev/vdb is not empty, it holds a file system: xfs");
     let mut first = [0; 4];
     raw.sync_all().and_then(|()| File::open(&disk)?.read_exact_at(&mut first, 0)).expect("the file can be read");
     assert_eq!(&first, b"XFSB", "a refused disk was written to");
-    types("aios install --force --then poweroff /dev/vda", INSTALLED);
+    types("aios install --force --then poweroff /dev/vdb", INSTALLED);
     ends(machine);
     let (installed, _) = TestVm::start_to_ready(scratch.machine("installed").disk(&disk, DiskFormat::Raw));
     installed.power_off();
@@ -98,9 +98,17 @@ fn empty_disk(scratch: &Scratch, size: u64) -> PathBuf {
     disk
 }
 
-fn live(scratch: &Scratch, name: &str, disk: &Path) -> aios_vm::VmBuilder {
+/// A machine that starts from the medium, and finds this empty disk and an order to install.
+fn live(scratch: &Scratch, name: &str, disk: &Path) -> VmBuilder {
     let machine = scratch.machine(name).image(ImageKind::Iso).firmware(Firmware::Uefi);
-    machine.second_disk(disk, DiskFormat::Qcow2).setting(AUTO)
+    with_disk(machine, disk, DiskFormat::Qcow2).setting(AUTO)
+}
+
+/// One more disk, behind the configuration volume: `/dev/vdb`.
+fn with_disk(machine: VmBuilder, disk: &Path, format: DiskFormat) -> VmBuilder {
+    machine
+        .option("-drive", format!("if=none,id=target,format={},file={}", format.name(), disk.display()))
+        .option("-device", "virtio-blk-pci,drive=target,serial=target")
 }
 
 /// Starts the medium and waits until it has installed and switched the machine off; returns the console.

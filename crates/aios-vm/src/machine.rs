@@ -21,8 +21,6 @@ pub struct Machine {
     pub memory_mib: u64,
     pub boot: Boot,
     pub medium: Medium,
-    /// A disk beside what the system is on; never booted.
-    pub second_disk: Option<(PathBuf, DiskFormat)>,
     /// The raw `AIOS-CONF` image, attached read-only.
     pub conf_volume: PathBuf,
     pub forwards: Forwards,
@@ -89,11 +87,6 @@ impl Machine {
         args.option("-m", format!("{}M", self.memory_mib));
         self.add_boot(&mut args);
         self.add_medium(&mut args);
-        if let Some((path, format)) = &self.second_disk {
-            let file = escape(path);
-            args.option("-drive", format!("if=none,id=second,format={},cache=writeback,file={file}", format.name()));
-            args.option("-device", "virtio-blk-pci,drive=second,serial=aios-second");
-        }
         args.option("-drive", format!("if=none,id=conf,format=raw,readonly=on,file={}", escape(&self.conf_volume)));
         args.option("-device", "virtio-blk-pci,drive=conf,serial=aios-conf");
         let Forwards { api, console } = self.forwards;
@@ -221,7 +214,6 @@ mod tests {
                 format: DiskFormat::Qcow2,
                 durability: Durability::Ephemeral,
             },
-            second_disk: None,
             conf_volume: "/run/conf.img".into(),
             forwards: Forwards { api: 18080, console: 19090 },
             console: ConsoleWiring::Socket("console.sock".into()),
@@ -255,13 +247,6 @@ mod tests {
             *durability = Durability::Kept;
         }
         assert!(line(&machine).contains("cache=writeback"));
-    }
-
-    #[test]
-    fn a_second_disk_is_never_booted() {
-        let line = line(&Machine { second_disk: Some(("/run/b.qcow2".into(), DiskFormat::Qcow2)), ..machine() });
-        assert!(line.contains("id=second,format=qcow2,cache=writeback,file=/run/b.qcow2"), "{line}");
-        assert_eq!(line.matches("bootindex").count(), 1);
     }
 
     #[test]

@@ -46,7 +46,6 @@ pub struct VmBuilder {
     settings: Vec<String>,
     processors: Option<usize>,
     options: Vec<(String, String)>,
-    second_disk: Option<(PathBuf, DiskFormat)>,
     lifetime: Lifetime,
     terminal: bool,
 }
@@ -84,7 +83,6 @@ impl VmBuilder {
             settings: Vec::new(),
             processors: None,
             options: Vec::new(),
-            second_disk: None,
             lifetime: Lifetime::Owned,
             terminal: false,
         }
@@ -175,12 +173,6 @@ impl VmBuilder {
         self
     }
 
-    /// One more disk, which the firmware does not boot and the guest may write.
-    pub fn second_disk(mut self, path: impl Into<PathBuf>, format: DiskFormat) -> Self {
-        self.second_disk = Some((path.into(), format));
-        self
-    }
-
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
         self
@@ -263,7 +255,6 @@ impl VmBuilder {
             memory_mib: self.memory_mib,
             boot: self.boot(run_dir)?,
             medium,
-            second_disk: self.second_disk.clone(),
             conf_volume,
             forwards: self.forwards.map_or_else(Forwards::any, Ok)?,
             console,
