@@ -12,8 +12,10 @@ echo ">>> first build"
 "$top/support/build.sh" image
 echo ">>> second build"
 if [ "${SHARE_PROGRAMS:-}" != 1 ]; then export CARGO_TARGET_DIR=$again/programs; fi
-O=$again BASE=$(sed -n 2p "$O/selected") DEFCONFIG=$(sed -n 1p "$O/selected") BUILDROOT=$(sed -n 3p "$O/selected") \
-	OFFLINE=$(sed -n 4p "$O/selected") "$top/support/build.sh" image
+# Read before O changes: an assignment before a command holds for those after it.
+chosen() { sed -n "$1p" "$O/selected"; }
+defconfig=$(chosen 1) base=$(chosen 2) buildroot=$(chosen 3) offline=$(chosen 4)
+O=$again DEFCONFIG=$defconfig BASE=$base BUILDROOT=$buildroot OFFLINE=$offline "$top/support/build.sh" image
 
 if cmp -s "$O/images/SHA256SUMS" "$again/images/SHA256SUMS"; then
 	cat "$O/images/SHA256SUMS"
