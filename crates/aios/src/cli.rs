@@ -144,7 +144,7 @@ pub struct InstallArgs {
     /// Show the disks, what is on them, and whether they can be installed to.
     #[arg(long)]
     pub list: bool,
-    /// Do what [install] in the configuration says, if this is a live system.
+    /// Do what `[install]` in the configuration says, if this is a live system.
     #[arg(long)]
     pub unattended: bool,
     /// Overwrite what is on the disk: all of it is lost.
