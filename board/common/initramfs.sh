@@ -18,7 +18,8 @@ load_order() {
 		/^#/ || NF == 0 { next }
 		{
 			name = $1
-			if (name in builtin) next
+			optional = sub(/^-/, "", name)
+			if (name in builtin || (optional && !(name in line))) next
 			if (!(name in line)) { print "error: no module " name " in this kernel" > "/dev/stderr"; failed = 1; next }
 			count = split(line[name], needed, " ")
 			for (i = count; i >= 1; i--) add(needed[i])
