@@ -41,7 +41,7 @@ packages_of() {
 		;;
 	offline)
 		echo 'dpkg-dev dpkg-deb'
-		for command in bison fakeroot flex gawk genimage kmod m4 pkgconf xorriso; do echo "$command $command"; done
+		for command in bison fakeroot flex gawk genimage kmod m4 patchelf pkgconf xorriso; do echo "$command $command"; done
 		echo 'qemu-utils qemu-img'
 		echo 'libelf-dev /usr/include/libelf.h'
 		echo 'libssl-dev /usr/include/openssl/evp.h'
