@@ -34,13 +34,13 @@ $(eval $(call offline-machine-package,GAWK,gawk))
 $(eval $(call offline-machine-package,GENIMAGE,genimage))
 $(eval $(call offline-machine-package,KMOD,kmod depmod))
 $(eval $(call offline-machine-package,LIBOPENSSL,))
-$(eval $(call offline-machine-package,PATCHELF,patchelf))
+$(eval $(call offline-machine-package,PATCHELF,))
 $(eval $(call offline-machine-package,PKGCONF,pkgconf))
 $(eval $(call offline-machine-package,QEMU,qemu-img))
 $(eval $(call offline-machine-package,TAR,tar))
 $(eval $(call offline-machine-package,XORRISO,xorriso))
 
-override HOST_PATCHELF_INSTALL_CMDS = $(call offline-machine-install,patchelf) && rm $(HOST_DIR)/bin/patchelf && \
+override HOST_PATCHELF_INSTALL_CMDS = \
 	$(INSTALL) -D -m 0755 $(BR2_EXTERNAL_AIOS_PATH)/support/offline/patchelf.sh $(HOST_DIR)/bin/patchelf
 
 # Configure scripts are made with pkgconf's macros.
