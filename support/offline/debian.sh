@@ -58,7 +58,7 @@ fetch_sources() {
 
 # The package's own assignments come later and would win, were it not for `override`.
 overrides() {
-	local how package version path hash name
+	local how package version path hash name hashes
 	echo "OFFLINE_DIR = $work"
 	echo "OFFLINE_RUST = $(rustc --print sysroot)"
 	echo "include $here/machine.mk"
@@ -67,8 +67,12 @@ overrides() {
 		name=$(variable "$package")
 		echo "override ${name}_VERSION = $version"
 		echo "override ${name}_SOURCE = $(basename "$path")"
+		# Only this release's hash counts: Buildroot's are of another one, licence texts among them.
+		hashes=$work/patches/$package/$package.hash
+		echo "override ${name}_HASH_FILES = $hashes"
+		echo "override HOST_${name}_HASH_FILES = $hashes"
 		mkdir -p "$work/patches/$package"
-		printf 'sha256  %s  %s\n' "$hash" "$(basename "$path")" >"$work/patches/$package/$package.hash"
+		printf 'sha256  %s  %s\n' "$hash" "$(basename "$path")" >"$hashes"
 	done < <(sources)
 }
 

@@ -5,7 +5,8 @@
 OFFLINE_MACHINE_PATH = $(PATH):/usr/sbin:/sbin
 
 # $(1): the package's variable prefix without HOST_; $(2): commands that Buildroot looks for in HOST_DIR. There is no
-# source, no dependency and nothing to compile; a command that is missing stops the build with its name.
+# source, no dependency and nothing to compile; a command that is missing stops the build with its name. Neither is there
+# anything to hand on: legal-info names the package, without a source or a licence text.
 define offline-machine-package
 override HOST_$(1)_OVERRIDE_SRCDIR = $(OFFLINE_DIR)/empty
 override HOST_$(1)_DEPENDENCIES =
@@ -16,6 +17,8 @@ override HOST_$(1)_PRE_CONFIGURE_HOOKS =
 override HOST_$(1)_CONFIGURE_CMDS = true
 override HOST_$(1)_BUILD_CMDS = true
 override HOST_$(1)_INSTALL_CMDS = $$(call offline-machine-install,$(2))
+override HOST_$(1)_LICENSE_FILES =
+override HOST_$(1)_REDISTRIBUTE = NO
 endef
 
 offline-machine-install = mkdir -p $(HOST_DIR)/bin $(HOST_DIR)/sbin && \
