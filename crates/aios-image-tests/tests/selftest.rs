@@ -52,6 +52,7 @@ fn kernel_and_hardware_do_what_they_must() {
         disk
     };
     let disks = ["virtio", "ahci", "nvme"].map(serial);
+    refuses_disks_in_use(&mut machine, &disks[0]);
     let scratch_disks: String = disks.iter().map(|disk| format!(" --scratch /dev/{disk}")).collect();
     // Two processors take turns in one thread here, so that a deadline would measure QEMU.
     let all = "$(aios selftest --list | cut -d ' ' -f 1 | grep -v deadline)";
@@ -73,6 +74,20 @@ fn kernel_and_hardware_do_what_they_must() {
     }
     assert!(detail("iommu").contains("dmar"), "{text}");
     machine.api().default_model().unwrap_or_else(|error| panic!("the runtime does not answer afterwards: {error}"));
+}
+
+/// The story: somebody mistypes the name of the disk, and names the one that the system runs from, or one with swap space.
+/// Their other disk is left alone for its sake.
+fn refuses_disks_in_use(machine: &mut TestVm, blank: &str) {
+    let system = machine.shell("sed -n 's|^/dev/\\([a-z]*\\)[0-9]* /var/lib/aios .*|\\1|p' /proc/mounts");
+    let told = machine.shell(&format!("aios selftest disks --scratch /dev/{blank} --scratch /dev/{system}"));
+    assert!(told.contains(&format!("/dev/{system} is in use")), "{told}");
+    let written = machine.shell(&format!("head -c 1048576 /dev/{blank} | tr -d '\\0' | wc -c"));
+    assert_eq!(written, "0", "a disk was written to although another was refused");
+    machine.shell(&format!("busybox mkswap /dev/{blank} && busybox swapon /dev/{blank}"));
+    let told = machine.shell(&format!("aios selftest disks --scratch /dev/{blank}"));
+    assert!(told.contains(&format!("/dev/{blank} is in use")), "{told}");
+    machine.shell(&format!("busybox swapoff /dev/{blank}"));
 }
 
 /// A host that takes the processor away makes the guest miss deadlines, and never makes it meet them: the best of three

@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
 };
 
+use aios_storage::{BlockDevice, FileDisk};
 use sha2::{Digest, Sha256};
 
 use crate::{Options, Problem, absent, failed};
@@ -18,12 +19,55 @@ const READ: usize = 2 << 20;
 /// Direct I/O wants buffers and places that are multiples of the largest sector.
 const ALIGNMENT: usize = 4096;
 
+/// A disk that may be overwritten. As long as it is held, nothing can mount it or make it a part of something else.
+#[derive(Debug)]
+pub struct ScratchDisk {
+    path: PathBuf,
+    device: BlockDevice,
+    _claim: FileDisk,
+}
+
+/// Why a disk is not overwritten.
+#[derive(Debug, thiserror::Error)]
+pub enum ScratchError {
+    /// It can't be opened.
+    #[error("{0}: {1}; nothing was written to it")]
+    Open(PathBuf, io::Error),
+    /// It is a file, a folder or another kind of device.
+    #[error("{0} is not a disk: a scratch disk is a block device such as /dev/sdb")]
+    NotBlockDevice(PathBuf),
+    /// The kernel uses it.
+    #[error(
+        "{0} is in use and will not be overwritten: it or a part of it is mounted, swap space, or part of a RAID or device \
+         mapper volume (see /proc/mounts, /proc/swaps and /sys/block/*/holders)"
+    )]
+    InUse(PathBuf),
+}
+
+impl ScratchDisk {
+    /// Claims the disk at `path` from the kernel, which refuses where it uses the disk itself.
+    pub fn claim(path: &Path) -> Result<Self, ScratchError> {
+        let refused = |error: io::Error| match error.kind() {
+            io::ErrorKind::ResourceBusy => ScratchError::InUse(path.to_owned()),
+            _ => ScratchError::Open(path.to_owned(), error),
+        };
+        let metadata = fs::metadata(path).map_err(refused)?;
+        if !metadata.file_type().is_block_device() {
+            return Err(ScratchError::NotBlockDevice(path.to_owned()));
+        }
+        let claim = FileDisk::open_exclusive(path).map_err(refused)?;
+        let device = BlockDevice::with_number(Path::new("/sys"), metadata.rdev())
+            .ok_or_else(|| refused(io::Error::other("/sys does not show this device")))?;
+        Ok(ScratchDisk { path: path.to_owned(), device, _claim: claim })
+    }
+}
+
 /// Scratch disks and a file are written and read; all other disks are read twice.
 pub fn integrity(options: &Options) -> Result<String, Problem> {
     let mut told = Vec::new();
     for disk in &options.scratch {
-        write_and_read(disk, false)?;
-        told.push(format!("{} ({}) written and read", disk.display(), driver_of(&name_of(disk))));
+        write_and_read(&disk.path, false)?;
+        told.push(format!("{} ({}) written and read", disk.path.display(), driver_of(disk.device.disk_name())));
     }
     let file = options.data.join(format!("selftest-{}.bin", std::process::id()));
     let outcome = write_and_read(&file, true);
@@ -31,7 +75,8 @@ pub fn integrity(options: &Options) -> Result<String, Problem> {
     outcome?;
     told.push(format!("{} written and read", options.data.display()));
     let disks = disks().map_err(Problem::io("/sys/block"))?;
-    for disk in disks.iter().filter(|disk| !options.scratch.iter().any(|scratch| name_of(scratch) == **disk)) {
+    let is_scratch = |disk: &str| options.scratch.iter().any(|scratch| scratch.device.name == disk);
+    for disk in disks.iter().filter(|disk| !is_scratch(disk)) {
         if read_twice(&Path::new("/dev").join(disk))? {
             told.push(format!("{disk} ({}) read", driver_of(disk)));
         }
@@ -151,6 +196,17 @@ mod tests {
     fn a_file_is_written_and_read_back() {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         write_and_read(&folder.path().join("file"), true).unwrap();
+    }
+
+    #[test]
+    fn only_a_block_device_is_a_scratch_disk() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [file.path(), Path::new("/dev/null"), Path::new("/")] {
+            let refused = ScratchDisk::claim(path).unwrap_err();
+            assert!(matches!(&refused, ScratchError::NotBlockDevice(named) if named == path), "{refused}");
+        }
+        let refused = ScratchDisk::claim(Path::new("/dev/no-such-disk")).unwrap_err();
+        assert!(matches!(refused, ScratchError::Open(..)), "{refused}");
     }
 
     #[test]

@@ -22,13 +22,15 @@ use std::{
 
 use serde::Serialize;
 
+pub use self::disk::{ScratchDisk, ScratchError};
+
 /// What may be done.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Options {
     /// Folder for files that are written and removed again.
     pub data: PathBuf,
     /// Disks that may be overwritten.
-    pub scratch: Vec<PathBuf>,
+    pub scratch: Vec<ScratchDisk>,
     /// Whether the machine may be suspended for some seconds.
     pub suspend: bool,
 }

@@ -45,8 +45,9 @@ impl FileDisk {
         Self::with(File::open(path)?)
     }
 
-    /// Opens for reading and writing a block device that nobody else uses: neither it nor a partition of it is mounted or
-    /// part of another device. The kernel answers `ResourceBusy` otherwise, and lets nobody in while this is open.
+    /// Opens for reading and writing a block device that nobody else uses: neither it nor a partition of it is mounted,
+    /// swap space, or part of a RAID or device mapper volume. The kernel answers `ResourceBusy` otherwise, and lets
+    /// nobody in while this is open.
     pub fn open_exclusive(path: &Path) -> io::Result<Self> {
         let flags = rustix::fs::OFlags::EXCL.bits() as i32;
         Self::with(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)
