@@ -13,6 +13,18 @@ CARGO_DENY=0.20.2
 
 check_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 
+# What boards of another architecture than this machine's are built for. Nothing is linked, and no dependency has C code,
+# so that no cross compiler is needed.
+other_targets() { sed -n 's/^RUST_TARGET=//p' board/*/meta | grep -v "^$(uname -m)-" | sort -u; }
+
+check_other_targets() {
+	local target
+	for target in $(other_targets); do
+		support/rust-target.sh "$target"
+		cargo clippy --workspace --locked --target "$target" -- -D warnings
+	done
+}
+
 # Licences, sources and banned crates need no network; the advisory database is fetched, and where it can't be, that is said.
 check_deny() {
 	local deny=$TOOLS/bin/cargo-deny
@@ -61,13 +73,14 @@ check_package() {
 }
 
 buildroot_output=${O:-$PWD/output}/buildroot
-stages=6
+stages=7
 [ -z "${BUILDROOT:-}" ] || stages=$((stages + 1))
 has_kernel=$(find "$buildroot_output/build" -mindepth 2 -maxdepth 2 -path '*/linux-[0-9]*/.stamp_configured' -print -quit 2>/dev/null || true)
 [ -z "$has_kernel" ] || stages=$((stages + 1))
 stage_total "$stages"
 stage "format (cargo fmt)" "" -- cargo fmt --all --check
 stage "lints (clippy)" "" -- check_clippy
+stage "lints for $(other_targets | paste -sd ' ') (clippy)" "" -- check_other_targets
 stage "dependencies (cargo-deny)" "" -- check_deny
 stage "shell scripts (shellcheck)" "" -- check_shell
 stage "documentation (rustdoc, links)" "" -- check_docs
