@@ -16,9 +16,11 @@ if [ "${target%%-*}" != "$(uname -m)" ]; then
 	CARGO_ENCODED_RUSTFLAGS+="${separator}-Clinker=rust-lld"
 fi
 cd "$top"
-cargo build --release --locked --target "$target" --target-dir "$target_dir" -p aios -p aios-init -p aios-runtime
+programs=(aios aios-init aios-runtime)
+cargo build --release --locked --target "$target" --target-dir "$target_dir" "${programs[@]/#/-p=}" \
+	--message-format=json-render-diagnostics | support/check_programs.py "${programs[@]}"
 mkdir -p "$destination"
-for program in aios aios-init aios-runtime; do
+for program in "${programs[@]}"; do
 	cmp -s "$target_dir/$target/release/$program" "$destination/$program" ||
 		install -m 755 "$target_dir/$target/release/$program" "$destination/$program"
 done

@@ -42,7 +42,13 @@ AIOS_CARGO = \
 			--config 'source.crates-io.replace-with="vendored"' \
 			--config 'source.vendored.directory="$(@D)/VENDOR"'
 
+# What cargo did is kept, so that a build without the optimisations that are
+# asked for above fails.
+AIOS_CARGO_MESSAGES = $(@D)/cargo-messages.json
+AIOS_CHECK_PROGRAMS = $(@D)/support/check_programs.py
+
 AIOS_CARGO_OPTS = \
+	--message-format=json-render-diagnostics \
 	--release \
 	--offline \
 	--locked \
@@ -73,10 +79,12 @@ AIOS_PRE_BUILD_HOOKS += AIOS_VENDOR
 # linker there.
 define AIOS_BUILD_CMDS
 	$(AIOS_CARGO) rustc $(AIOS_CARGO_OPTS) -p aios-init --bin aios-init -- \
-		-C target-feature=+crt-static
+		-C target-feature=+crt-static > $(AIOS_CARGO_MESSAGES)
+	$(AIOS_CHECK_PROGRAMS) aios-init < $(AIOS_CARGO_MESSAGES)
 	$(if $(AIOS_CARGO_CRATES-y), \
 		$(AIOS_CARGO) build $(AIOS_CARGO_OPTS) --bins \
-			$(addprefix -p ,$(AIOS_CARGO_CRATES-y)))
+			$(addprefix -p ,$(AIOS_CARGO_CRATES-y)) > $(AIOS_CARGO_MESSAGES)
+		$(AIOS_CHECK_PROGRAMS) $(AIOS_CARGO_CRATES-y) < $(AIOS_CARGO_MESSAGES))
 endef
 
 define AIOS_INSTALL_TARGET_CMDS

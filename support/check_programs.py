@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""check_programs.py PROGRAM...: fails where cargo did not build the programs as fast as they are meant to be.
+
+Reads what `cargo build --release --message-format=json-render-diagnostics` prints. Cargo.toml has a profile, but Buildroot
+and the environment may override it, and a program without optimisation works all the same, only slowly. So what cargo did
+is looked at, in every crate that the programs are made of:
+
+- its opt-level, as cargo reports it, also for a crate that did not need to be compiled again;
+- what is in its library: LLVM bitcode and nothing else. Cargo makes such libraries only for programs that are optimised
+  when they are linked (lto), and there is no other way from them to machine code.
+
+The standard library is not among them: it comes compiled.
+"""
+import json
+import sys
+from pathlib import Path
+
+OPT_LEVEL = "3"
+BITCODE = b"BC\xc0\xde"
+AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
+# The archive's own tables, and what the compiler has to know of the crate.
+NO_CODE = (b"/", b"//", b"/SYM64/", b"lib.rmeta/")
+
+
+def objects(library):
+    """Contents of the object files in a library, which is an ar(5) archive."""
+    data = library.read_bytes()
+    if not data.startswith(AR_MAGIC):
+        raise ValueError(f"{library} is not an archive")
+    at = len(AR_MAGIC)
+    while at + AR_HEADER <= len(data):
+        name, length = data[at : at + 16].rstrip(), int(data[at + 48 : at + 58])
+        at += AR_HEADER
+        if name not in NO_CODE:
+            yield data[at : at + length]
+        at += length + length % 2
+
+
+def faults(artifact):
+    """What is wrong with a crate, in sentences, and how many libraries it has."""
+    name, level = artifact["target"]["name"], artifact["profile"]["opt_level"]
+    libraries = [Path(path) for path in artifact["filenames"] if path.endswith(".rlib")]
+    found = [] if level == OPT_LEVEL else [f"{name} has opt-level {level} and not {OPT_LEVEL}"]
+    for library in libraries:
+        if not all(part.startswith(BITCODE) for part in objects(library)):
+            found.append(f"{name} is not optimised when it is linked (lto): there is machine code in {library}")
+    return found, len(libraries)
+
+
+def main(programs):
+    messages = [json.loads(line) for line in sys.stdin if line.startswith("{")]
+    if {"reason": "build-finished", "success": True} not in messages:
+        sys.exit(1)  # cargo has said why
+    artifacts = [message for message in messages if message["reason"] == "compiler-artifact"]
+    # Programs lie beside each other; build scripts and procedural macros, which run here, in another folder.
+    folders = {Path(a["executable"]).parent for a in artifacts if a["target"]["name"] in programs and a["executable"]}
+    built = {Path(a["executable"]).name for a in artifacts if a["executable"]}
+    if missing := set(programs) - built:
+        sys.exit(f"error: cargo did not build {', '.join(sorted(missing))}")
+    wrong, count = [], 0
+    for artifact in artifacts:
+        if any(folder in Path(path).parents for folder in folders for path in artifact["filenames"]):
+            found, libraries = faults(artifact)
+            wrong, count = wrong + found, count + libraries
+    if wrong or count == 0:
+        print("\n".join(wrong or ["no library was built"]), file=sys.stderr)
+        sys.exit(
+            f"error: {', '.join(programs)} would be slow: look at [profile.release] in Cargo.toml, and for "
+            "CARGO_PROFILE_RELEASE_* in the environment"
+        )
+    print(f"{', '.join(programs)}: {count} libraries, each of opt-level {OPT_LEVEL} and optimised when linked")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
