@@ -73,7 +73,7 @@ pub struct SystemStatus {
     pub hostname: String,
     /// Seconds since the kernel started.
     pub uptime_s: f64,
-    /// Boot stages that failed, with their reasons; empty after a clean boot.
+    /// Boot stages that failed or had nothing to work with, with their reasons; empty after a clean boot.
     pub boot_failures: Vec<String>,
     /// The units asked for, by name.
     pub units: Vec<UnitStatus>,

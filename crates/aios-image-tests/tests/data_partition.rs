@@ -40,6 +40,26 @@ fn the_first_boot_makes_it_and_later_boots_keep_and_grow_it() {
     assert!(text.contains(" grown to ") && !text.contains(" created, "), "no growth on the console:\n{text}");
 }
 
+/// The story: somebody starts the disk image as it is, which has no room behind its partitions; reads what to do, and does
+/// it. Nothing sounds broken, because nothing is.
+#[test]
+fn without_room_for_one_the_console_says_how_to_give_it() {
+    let scratch = Scratch::new();
+    let disk = new_disk(&scratch, image_length());
+    let mut cramped = TestVm::start(scratch.machine("cramped").disk(&disk, DiskFormat::Qcow2));
+    cramped.expect_line("aios-init: no room for a data partition on /dev/vda: ");
+    cramped.expect_line("aios-init: to give it room, switch off; ");
+    cramped.expect_line("aios-init: all units Ready");
+    let text = cramped.power_off();
+    let failed = |line: &str| line.contains("aios-init") && line.contains("failed");
+    assert!(!text.lines().any(failed), "it sounds as if something were broken:\n{text}");
+
+    disk::grow(&disk, 4 * GIB).unwrap_or_else(|error| panic!("{error}"));
+    let (roomy, _) = TestVm::start_to_ready(scratch.machine("roomy").disk(&disk, DiskFormat::Qcow2));
+    let text = roomy.power_off();
+    assert!(text.contains(" created, "), "no data partition:\n{text}");
+}
+
 /// The story: the flash under the data partition has died; no superblock can be read. The system still comes up, says
 /// what is wrong, and does not format what might be somebody's data.
 #[test]

@@ -32,7 +32,7 @@ const SYS: &str = "/sys";
 /// What the run loop must know of the boot.
 #[derive(Debug)]
 pub struct BootReport {
-    /// Stages that failed, as they were said on the console: `<stage>: <reason>`.
+    /// Stages that failed or went without, as they were said on the console: `<stage>: <reason>`.
     pub failures: Vec<String>,
     /// The configuration in force.
     pub config: Config,
@@ -92,6 +92,12 @@ impl Stages {
                 None
             }
         }
+    }
+
+    /// Says and records that a stage had nothing to do its work with, though nothing failed.
+    pub fn without(&mut self, name: &str, reason: impl Display) {
+        say(format_args!("{reason}"));
+        self.failures.push(format!("{name}: {reason}"));
     }
 
     /// Says and records that a stage failed.
@@ -201,7 +207,8 @@ mod tests {
         let mut stages = Stages::default();
         assert_eq!(stages.run("data", || Err::<(), _>("no room")), None);
         assert_eq!(stages.run("watchdog", || Ok::<_, String>(7)), Some(7));
-        assert_eq!(stages.failures, ["data: no room"]);
+        stages.without("models", "no disk has them");
+        assert_eq!(stages.failures, ["data: no room", "models: no disk has them"]);
     }
 
     #[test]

@@ -80,10 +80,7 @@ pub enum DataError {
     #[error("{0}")]
     Tool(#[from] ToolError),
     /// No space behind the last partition.
-    #[error(
-        "{free} MiB are free behind the last partition and {} MiB are needed: write the image to a larger disk",
-        SMALLEST >> 20
-    )]
+    #[error("{free} MiB are free behind the last partition, and {} MiB are needed", SMALLEST >> 20)]
     NoRoom {
         /// Free MiB.
         free: u64,

@@ -19,6 +19,12 @@ use crate::console::say;
 /// Below this a full data partition is said at boot.
 const LITTLE_SPACE: u64 = 4 << 20;
 
+const NOTHING_KEPT: &str = "/var/lib/aios is in memory: the system runs, and nothing it stores is kept";
+
+/// An image is as long as its partitions: whoever starts it as it is sees this, and nothing is broken.
+const GIVE_ROOM: &str = "to give it room, switch off; then enlarge a virtual machine's disk (`qemu-img resize -f raw FILE.img +4G`), \
+     or write the image to a larger disk or card; the next start makes the partition";
+
 /// Where `/var/lib/aios` is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
@@ -45,13 +51,20 @@ pub fn bring_up(stages: &mut Stages, cmdline: &Cmdline) -> Storage {
         say("live medium: /var/lib/aios is in memory, nothing is kept");
         return in_memory(stages);
     }
-    match stages.run("data", || mount_partition(cmdline)) {
-        Some(()) => {
+    match mount_partition(cmdline) {
+        Ok(()) => {
             warn_if_full();
             Storage::Partition
         }
-        None => {
-            say("/var/lib/aios is in memory: the system runs, and nothing it stores is kept");
+        Err(MountError::NoPartition { disk, source: no_room @ DataError::NoRoom { .. } }) => {
+            stages.without("data", format_args!("no room for a data partition on /dev/{disk}: {no_room}"));
+            say(NOTHING_KEPT);
+            say(GIVE_ROOM);
+            in_memory(stages)
+        }
+        Err(error) => {
+            stages.failed("data", error);
+            say(NOTHING_KEPT);
             in_memory(stages)
         }
     }
