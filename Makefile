@@ -44,7 +44,7 @@ help:
 #: Checks
 #:   make check                   format, lints, dependencies, shell scripts, documentation
 #:   make test                    every test, QEMU boots included, on the image of this machine's architecture
-#:   make test-boards             builds the other architecture's image and boots it
+#:   make test-boards             builds the other architecture's image, boots and installs it
 #:   make bench-boot | bench-inference
 #:
 #: Variables

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod install;
 pub mod namespace;
 pub mod outputs;
 pub mod qemu;

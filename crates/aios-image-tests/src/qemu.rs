@@ -55,12 +55,12 @@ pub fn images_of(board: Board) -> Images {
 }
 
 /// How long this host may take until a machine is Ready.
-pub fn ready_patience(architecture: Architecture) -> Duration {
+fn ready_patience(architecture: Architecture) -> Duration {
     READY * accelerator(architecture).patience()
 }
 
 /// How long this host may take until a machine has powered off.
-pub fn power_off_patience(architecture: Architecture) -> Duration {
+fn power_off_patience(architecture: Architecture) -> Duration {
     POWER_OFF * accelerator(architecture).patience()
 }
 
@@ -133,6 +133,19 @@ impl TestVm {
         let output = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end)).map(|(output, _)| output);
         let lines = output.unwrap_or_else(|| panic!("no `{begin}` before `{end}`:\n{text}")).lines();
         lines.filter(|line| console::stamp(line).is_none()).collect::<Vec<_>>().join("\n").trim().to_owned()
+    }
+
+    /// How long this machine may take until it is Ready.
+    pub fn ready_patience(&self) -> Duration {
+        ready_patience(self.architecture)
+    }
+
+    /// Waits until the machine has switched itself off. Returns the whole console.
+    pub fn wait_off(mut self) -> String {
+        let status = self.vm.wait_end(ready_patience(self.architecture)).unwrap_or_else(|error| panic!("{error}"));
+        let text = self.console_text();
+        assert!(status.success() && text.contains(console::POWER_OFF), "qemu ended with {status}:\n{text}");
+        text
     }
 
     /// Presses the power button: the guest must say that it ends, and QEMU must end well. Returns the whole console.

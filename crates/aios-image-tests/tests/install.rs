@@ -1,54 +1,35 @@
 //! From the live medium to a disk of its own, by firmware, without anybody at the console.
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, os::unix::fs::FileExt as _};
 
-use aios_image_tests::qemu::{Scratch, TestVm, ready_patience};
-use aios_vm::{Architecture, Firmware, ImageKind, VmBuilder, conf_volume::EmergencyShell, disk, machine::DiskFormat};
+use aios_image_tests::{
+    install::{INSTALLED, empty_disk, first_boot, installs, live, with_disk},
+    qemu::{Scratch, TestVm},
+};
+use aios_vm::{Firmware, ImageKind, conf_volume::EmergencyShell, machine::DiskFormat};
 
 const GIB: u64 = 1 << 30;
-
-/// What the configuration volume says.
-const AUTO: &str = "install.disk = \"auto\"";
-
-/// Says that the disk is written and read back.
-const INSTALLED: &str = "is installed, written and read back";
 
 /// The story: a new device gets the medium and a stick with its configuration, and is switched on. Somebody trips over
 /// the cable; switched on again, it starts over and switches itself off. Without the medium it starts from its disk,
 /// takes its configuration, and makes its data partition. Somebody puts the medium in again: it says what is wrong and
-/// harms nothing.
+/// harms nothing. What the medium was started by makes no difference.
 #[test]
 fn a_blank_disk_is_installed_unattended_and_boots_by_uefi_and_bios() {
     let scratch = Scratch::new();
     let disk = empty_disk(&scratch, 4 * GIB);
-    let mut cut = TestVm::start(live(&scratch, "cut", &disk));
+    let mut cut = TestVm::start(live(&scratch, "cut", Firmware::Uefi, &disk));
     cut.expect_line("aios-install: writing: ");
     drop(cut);
-    let text = installs(&scratch, &disk);
-    assert!(text.contains("aios-install: writing: 100 % of "), "no progress on the console:\n{text}");
-    assert!(text.contains("aios-install: reading back: 100 % of "), "no check on the console:\n{text}");
-
-    let first = scratch.machine("first").disk(&disk, DiskFormat::Qcow2).firmware(Firmware::Uefi);
-    let (mut first, _) = TestVm::start_to_ready(first);
-    let token = first.environment().token.clone();
-    first
-        .wait_ready(ready_patience(Architecture::X86_64), |_| {})
-        .unwrap_or_else(|error| panic!("no answer with the imported token: {error}"));
-    let text = first.power_off();
-    assert!(text.contains("data partition") && text.contains(" created, "), "no data partition:\n{text}");
-    assert!(!text.contains("aios-install"), "the installed system wanted to install:\n{text}");
+    installs(&scratch, Firmware::Bios, &disk);
+    let token = first_boot(&scratch, &disk);
 
     let second = scratch.machine("second").disk(&disk, DiskFormat::Qcow2).firmware(Firmware::Bios);
-    let (mut second, _) = TestVm::start_to_ready(second);
-    second.expect_line("aios-init: all units Ready");
+    let (second, _) = TestVm::start_to_ready(second);
     second.api().with_token(&token).default_model().unwrap_or_else(|error| panic!("the token is gone: {error}"));
     second.power_off();
 
-    let again = live(&scratch, "again", &disk).setting("install.then = \"reboot\"");
+    let again = live(&scratch, "again", Firmware::Uefi, &disk).setting("install.then = \"reboot\"");
     let (mut again, _) = TestVm::start_to_ready(again);
     again.expect_line("holds aiOS already; take the medium out");
     let text = again.power_off();
@@ -59,7 +40,7 @@ fn a_blank_disk_is_installed_unattended_and_boots_by_uefi_and_bios() {
 fn a_disk_that_is_too_small_is_refused_on_the_console() {
     let scratch = Scratch::new();
     let disk = empty_disk(&scratch, GIB);
-    let mut machine = TestVm::start(live(&scratch, "live", &disk));
+    let mut machine = TestVm::start(live(&scratch, "live", Firmware::Uefi, &disk));
     machine.expect_line("aios-install: failed: nothing was written: there is no empty disk; ");
     machine.expect_line("is too small: it has 1024 MiB");
     machine.expect_line("aios-init: unit install: Failed");
@@ -87,41 +68,7 @@ fn by_hand_a_disk_that_is_not_empty_needs_force() {
     raw.sync_all().and_then(|()| File::open(&disk)?.read_exact_at(&mut first, 0)).expect("the file can be read");
     assert_eq!(&first, b"XFSB", "a refused disk was written to");
     types("aios install --force --then poweroff /dev/vdb", INSTALLED);
-    ends(machine);
+    machine.wait_off();
     let (installed, _) = TestVm::start_to_ready(scratch.machine("installed").disk(&disk, DiskFormat::Raw));
     installed.power_off();
-}
-
-fn empty_disk(scratch: &Scratch, size: u64) -> PathBuf {
-    let disk = scratch.path().join("disk.qcow2");
-    disk::create_empty(&disk, size).unwrap_or_else(|error| panic!("{error}"));
-    disk
-}
-
-/// A machine that starts from the medium, and finds this empty disk and an order to install.
-fn live(scratch: &Scratch, name: &str, disk: &Path) -> VmBuilder {
-    let machine = scratch.machine(name).image(ImageKind::Iso).firmware(Firmware::Uefi);
-    with_disk(machine, disk, DiskFormat::Qcow2).setting(AUTO)
-}
-
-/// One more disk, behind the configuration volume: `/dev/vdb`.
-fn with_disk(machine: VmBuilder, disk: &Path, format: DiskFormat) -> VmBuilder {
-    machine
-        .option("-drive", format!("if=none,id=target,format={},file={}", format.name(), disk.display()))
-        .option("-device", "virtio-blk-pci,drive=target,serial=target")
-}
-
-/// Starts the medium and waits until it has installed and switched the machine off; returns the console.
-fn installs(scratch: &Scratch, disk: &Path) -> String {
-    let mut machine = TestVm::start(live(scratch, "live", disk));
-    machine.expect_line(INSTALLED);
-    ends(machine)
-}
-
-/// Waits until the machine has switched itself off; returns the console.
-fn ends(mut machine: TestVm) -> String {
-    let status = machine.wait_end(ready_patience(Architecture::X86_64)).unwrap_or_else(|error| panic!("{error}"));
-    let text = machine.console_text();
-    assert!(status.success() && text.contains("aios-init: power off now"), "qemu ended with {status}:\n{text}");
-    text
 }
