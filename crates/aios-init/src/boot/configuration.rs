@@ -23,10 +23,10 @@ const VOLUME: &str = "AIOS-CONF";
 /// Where the volume is mounted while it is read.
 const VOLUME_AT: &str = "/run/aios/conf";
 
-/// How long a first boot waits for USB storage that has announced itself and has no disk yet.
-const USB_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a first boot waits at most, while devices announce themselves on a USB or storage has no disk yet.
+const USB_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a first boot gives the devices on a USB to announce themselves.
+/// How long a first boot waits for the next device on a USB: behind a hub they come one after the other.
 const USB_ENUMERATION: Duration = Duration::from_millis(600);
 
 /// Imports the first-boot volume where that is due, and reads the layers.
@@ -57,18 +57,21 @@ fn read_layers(stages: &mut Stages, mode: Mode) -> Config {
 }
 
 /// FAT and its character sets.
-fn load_vfat() {
+const FAT_MODULES: [&str; 5] = ["vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"];
+
+/// Make disks of USB storage. A stick that comes, or settles, after coldplug finds nobody yet who loads what it asks for.
+const DISK_MODULES: [&str; 3] = ["usb_storage", "uas", "sd_mod"];
+
+fn load_modules(names: &[&str]) {
     let Ok(mut tree) = ModuleTree::of_running_kernel() else { return };
     let mut outcome = Loaded::default();
-    ["vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"]
-        .iter()
-        .for_each(|name| tree.load(name, &mut RunningKernel, &mut outcome));
+    names.iter().for_each(|name| tree.load(name, &mut RunningKernel, &mut outcome));
 }
 
 fn import_volume(volume: &BlockDevice, storage: Storage) -> Result<(), import::ImportError> {
     let at = Path::new(VOLUME_AT);
     fs::create_dir_all(at)?;
-    load_vfat();
+    load_modules(&FAT_MODULES);
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_fs(volume.path(), at, "vfat", flags, "")?;
     let bundle = import::read(at, VOLUME);
@@ -85,14 +88,24 @@ fn import_volume(volume: &BlockDevice, storage: Storage) -> Result<(), import::I
 /// The first volume with the label, on a partition or on a whole disk without a table.
 fn find_volume(sys: &Path) -> Option<BlockDevice> {
     let begin = Instant::now();
+    let mut disks_loaded = false;
+    let (mut known, mut since) = (usb_devices(sys), begin);
     loop {
         let devices = BlockDevice::list(sys);
         if let Some(found) = devices.into_iter().find(has_label) {
             return Some(found);
         }
-        let enumerating = has_usb(sys) && begin.elapsed() < USB_ENUMERATION;
-        if !(enumerating || usb_storage_pending(sys)) || begin.elapsed() > USB_PATIENCE {
+        let count = usb_devices(sys);
+        if std::mem::replace(&mut known, count) != count {
+            since = Instant::now();
+        }
+        let enumerating = count > 0 && since.elapsed() < USB_ENUMERATION;
+        let pending = usb_storage_pending(sys);
+        if !(enumerating || pending) || begin.elapsed() > USB_PATIENCE {
             return None;
+        }
+        if pending && !std::mem::replace(&mut disks_loaded, true) {
+            load_modules(&DISK_MODULES);
         }
         sleep(Duration::from_millis(25));
     }
@@ -104,8 +117,9 @@ fn has_label(device: &BlockDevice) -> bool {
     label.is_ok_and(|label| label.is_some_and(|label| label.eq_ignore_ascii_case(VOLUME)))
 }
 
-fn has_usb(sys: &Path) -> bool {
-    fs::read_dir(sys.join("bus/usb/devices")).is_ok_and(|mut list| list.next().is_some())
+/// Devices and their interfaces on every USB.
+fn usb_devices(sys: &Path) -> usize {
+    fs::read_dir(sys.join("bus/usb/devices")).map_or(0, Iterator::count)
 }
 
 /// Whether a USB mass-storage interface is still without its disk: the kernel lets a stick settle for a second.
@@ -133,12 +147,12 @@ mod tests {
         for dir in ["bus/usb/devices", "class/block"] {
             fs::create_dir_all(sys.path().join(dir)).unwrap();
         }
-        assert!(!usb_storage_pending(sys.path()) && !has_usb(sys.path()));
+        assert!(!usb_storage_pending(sys.path()) && usb_devices(sys.path()) == 0);
         symlink(&interface, sys.path().join("bus/usb/devices/1-1:1.0")).unwrap();
         fs::write(interface.join("bInterfaceClass"), "03\n").unwrap();
         assert!(!usb_storage_pending(sys.path()), "a keyboard has no disk to wait for");
         fs::write(interface.join("bInterfaceClass"), "08\n").unwrap();
-        assert!(usb_storage_pending(sys.path()) && has_usb(sys.path()));
+        assert!(usb_storage_pending(sys.path()) && usb_devices(sys.path()) == 1);
         symlink(interface.join("host0/block/sda"), sys.path().join("class/block/sda")).unwrap();
         assert!(!usb_storage_pending(sys.path()));
     }
