@@ -42,11 +42,12 @@ select_defconfig() {
 
 # check_base DEFCONFIG BASE: a board whose meta names BASES can be built by these alone.
 check_base() {
-	local bases board
+	local bases board reason
 	board=$(sed 's/^aios_//; s/_defconfig$//' <<<"$1")
 	bases=$(sed -n 's/^BASES="\(.*\)"$/\1/p' "$top/board/$board/meta")
+	reason=$(sed -n 's/^BASES_REASON="\(.*\)"$/\1/p' "$top/board/$board/meta")
 	case " ${bases:-$2} " in *" $2 "*) ;; *)
-		echo "error: board $board is built by the base ${bases// / or }, not by $2; give BUILDROOT=DIR (docs/buildroot.md)" >&2
+		echo "error: board $board is built by the base ${bases// / or }, not by $2: $reason; give BUILDROOT=DIR (docs/buildroot.md)" >&2
 		exit 1
 		;;
 	esac

@@ -13,7 +13,7 @@ board_dir=$top/board/$BOARD
 # shellcheck source=support/stage.sh
 . "$top/support/stage.sh"
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$("$top/support/source-date.sh")}
-export ARCH BINARIES_DIR TARGET_DIR HOST_DIR BUILD_DIR SOURCE_DATE_EPOCH LC_ALL=C
+export ARCH FIRMWARE KERNEL_IMAGE EFI_PROGRAM SLOT_SIZE BINARIES_DIR TARGET_DIR HOST_DIR BUILD_DIR SOURCE_DATE_EPOCH LC_ALL=C
 export PATH="$HOST_DIR/bin:$HOST_DIR/sbin:$PATH"
 image=$BINARIES_DIR/aios-$BOARD
 [ "$STAGE_TOTAL" != 0 ] || stage_total $((3 + $(wc -w <<<"$IMAGE_FORMATS")))
@@ -50,9 +50,10 @@ disk_image() {
 	ln -s "$BINARIES_DIR"/{"$KERNEL_IMAGE",initramfs.img,rootfs.erofs,models.erofs} "${firmware_files[@]}" "$input/"
 	[ ! -e "$board_dir/grub.cfg" ] || cp "$board_dir/grub.cfg" "$input/"
 	case $FIRMWARE in *bios*) bios_boot "$input" ;; esac
+	"$here/genimage.sh" "$input" >"$BUILD_DIR/genimage.cfg"
 	genimage --rootpath "$BUILD_DIR/empty" --tmppath "$BUILD_DIR/genimage.tmp" --inputpath "$input" \
-		--outputpath "$output" --config "$board_dir/genimage.cfg"
-	mv "$output/aios-$BOARD.img" "$image.img"
+		--outputpath "$output" --config "$BUILD_DIR/genimage.cfg"
+	mv "$output/disk.img" "$image.img"
 	rm -rf "$input" "$output" "$BUILD_DIR/genimage.tmp" "$BUILD_DIR/empty"
 }
 
@@ -108,8 +109,8 @@ checksums() {
 common=("=$SOURCE_DATE_EPOCH" "=$top" "${BASH_SOURCE[0]}" "$board_dir/meta")
 # What the machine's firmware starts, or reads before it starts the kernel.
 case $FIRMWARE in
-*uefi*) firmware_files=("$BINARIES_DIR/efi-part") ;;
-raspberrypi) firmware_files=("$BINARIES_DIR/rpi-firmware" "$BINARIES_DIR"/*.dtb "$board_dir/autoboot.txt") ;;
+*uefi*) firmware_files=("$BINARIES_DIR/efi-part") menus=("$board_dir"/*.cfg) ;;
+raspberrypi) menus=() firmware_files=("$BINARIES_DIR/rpi-firmware" "$BINARIES_DIR"/*.dtb "$here/autoboot.txt") ;;
 esac
 boot_files=("$BINARIES_DIR/$KERNEL_IMAGE" "$BINARIES_DIR/rootfs.erofs" "${firmware_files[@]}")
 case $FIRMWARE in *bios*) boot_files+=("$BINARIES_DIR"/{grub.img,boot.img,grub-eltorito.img,boot_hybrid.img}) ;; esac
@@ -120,7 +121,7 @@ stage "initramfs" "$(inputs_key "${common[@]}" "$here/initramfs.sh" "${module_li
 stage "model image" "$(inputs_key "${common[@]}" "$BINARIES_DIR/models")" \
 	"$BINARIES_DIR/models.erofs" -- models_image
 boot_key=$(inputs_key "${common[@]}" "${boot_files[@]}" "=$(stage_key initramfs)" "=$(stage_key "model image")" \
-	"$board_dir"/*.cfg "$here/install-map.py")
+	"${menus[@]}" "$here/genimage.sh" "$here/install-map.py")
 stage "disk image" "$boot_key" "$image.img" -- disk_image
 case $IMAGE_FORMATS in *qcow2*) stage "virtual disk" "$boot_key" "$image.qcow2" -- qcow2_image ;; esac
 case $IMAGE_FORMATS in *iso*) stage "live image" "$boot_key" "$image.iso" -- live_image ;; esac
