@@ -81,15 +81,15 @@ apt_prepare() {
 
 # Refreshes the private root's package lists; apt checks the archive's signature with Debian's keyring.
 apt_update() {
-	local option="[signed-by=$DEBIAN_KEYRING]" main security
+	local option="[signed-by=$DEBIAN_KEYRING]" components="main non-free-firmware" main security
 	[ -e "$DEBIAN_KEYRING" ] || fail "$DEBIAN_KEYRING is missing: install debian-archive-keyring"
 	main=$(debian_mirror main)
 	security=$(debian_mirror security)
 	apt_prepare
 	cat >"$(apt_root)/sources.list" <<-LIST
-		deb $option $main $DEBIAN_SUITE main
-		deb $option $main $DEBIAN_SUITE-updates main
-		deb $option $security $DEBIAN_SUITE-security main
+		deb $option $main $DEBIAN_SUITE $components
+		deb $option $main $DEBIAN_SUITE-updates $components
+		deb $option $security $DEBIAN_SUITE-security $components
 	LIST
 	private_apt apt-get update
 }

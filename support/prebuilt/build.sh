@@ -31,6 +31,13 @@ debian=$BUILD_DIR/debian-target
 OVERLAYS=$(config BR2_ROOTFS_OVERLAY)
 POST_BUILD=$(config BR2_ROOTFS_POST_BUILD_SCRIPT)
 POST_IMAGE=$(config BR2_ROOTFS_POST_IMAGE_SCRIPT)
+# Names below the kernel's device trees, without .dts or .dtb.
+DEVICE_TREES=$(config BR2_LINUX_KERNEL_INTREE_DTS_NAME)
+export DEVICE_TREES
+CONFIG_TXT=$(config BR2_PACKAGE_RPI_FIRMWARE_CONFIG_FILE)
+CMDLINE_TXT=$(config BR2_PACKAGE_RPI_FIRMWARE_CMDLINE_FILE)
+VARIANTS=$(sed -n 's/^BR2_PACKAGE_RPI_FIRMWARE_VARIANT_\(.*\)=y$/\1/p' "$defconfig")
+export CONFIG_TXT CMDLINE_TXT VARIANTS
 
 # Facts of the factory models that the defconfig chooses: package/aios-model-x where BR2_PACKAGE_AIOS_MODEL_X=y.
 models() {
@@ -65,7 +72,7 @@ root_file_system() {
 }
 
 mkdir -p "$BINARIES_DIR" "$BUILD_DIR" "$HOST_DIR" "$DL_DIR"
-stage_total 13
+stage_total $((10 + $(wc -w <<<"$IMAGE_FORMATS")))
 stage "packages" "$(inputs_key "$here/host.lock" "$here/$ARCH.lock" "$here/fetch.sh" "$here/apt.sh" "=$DL_DIR")" \
 	"$manifest" "$DL_DIR/debs" -- "$here/fetch.sh" "$manifest"
 stage "host tools" "$(inputs_key "$manifest" "$here/host-tools.sh" "=$HOST_DIR")" \
@@ -74,12 +81,21 @@ stage "programs" "" -- "$top/support/build-programs.sh" "$programs"
 # shellcheck disable=SC2046 # paths below package/ have no blanks
 stage "factory models" "$(inputs_key "$top/support/fetch-model.sh" $(models))" "$BINARIES_DIR/models" -- fetch_models
 stage "kernel and base programs" "$(inputs_key "$manifest" "$here/target.sh" "$here/modules.sh" "$here/target.files" \
-	"$here/target.applets" "$here/elf_needed.py" "$top/board/common/modules.exclude" "$top/board/$BOARD/modules.exclude")" \
-	"$debian" "$BINARIES_DIR/$KERNEL_IMAGE" -- env TARGET_DIR="$debian" "$here/target.sh" "$manifest"
+	"$here/target.applets" "$here/elf_needed.py" "$top/board/common/modules.exclude" "$top/board/$BOARD/modules.exclude" \
+	"=$DEVICE_TREES")" "$debian" "$BINARIES_DIR/$KERNEL_IMAGE" -- env TARGET_DIR="$debian" "$here/target.sh" "$manifest"
 # shellcheck disable=SC2086 # a defconfig names several overlays and hooks with blanks between
 stage "root file system" "$(inputs_key "=$SOURCE_DATE_EPOCH" "=$TARGET_DIR" "=$(stage_key "kernel and base programs")" \
 	"$programs" "${BASH_SOURCE[0]}" "$top/Cargo.toml" $OVERLAYS $POST_BUILD)" \
 	"$BINARIES_DIR/rootfs.erofs" "$TARGET_DIR/usr" -- root_file_system
-stage "boot loader" "$(inputs_key "$manifest" "$here/grub.sh" "$top/board/$BOARD/meta")" "$BINARIES_DIR/efi-part" -- "$here/grub.sh"
+case $FIRMWARE in
+raspberrypi)
+	stage "boot loader" "$(inputs_key "$manifest" "$here/raspberrypi.sh" "$defconfig" "$CONFIG_TXT" "$CMDLINE_TXT")" \
+		"$BINARIES_DIR/rpi-firmware" -- "$here/raspberrypi.sh"
+	;;
+*)
+	stage "boot loader" "$(inputs_key "$manifest" "$here/grub.sh" "$top/board/$BOARD/meta")" "$BINARIES_DIR/efi-part" -- \
+		"$here/grub.sh"
+	;;
+esac
 export STAGE_NUMBER STAGE_TOTAL
 for hook in $POST_IMAGE; do "$hook" "$BINARIES_DIR"; done

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the Debian part of the root file system in TARGET_DIR: the layout, programs of the packages, kernel modules; and
-# leaves the kernel in BINARIES_DIR. $1 is the package manifest.
+# leaves the kernel and its DEVICE_TREES in BINARIES_DIR. $1 is the package manifest.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
@@ -11,6 +11,7 @@ kernel=$BUILD_DIR/kernel
 lines() { grep -vE '^(#|$)' "$1"; }
 
 unpack() {
+	local tree
 	rm -rf "$packages" "$kernel"
 	mkdir -p "$packages/usr/lib" "$packages/usr/lib64" "$kernel"
 	ln -s usr/lib usr/lib64 "$packages/"
@@ -19,8 +20,9 @@ unpack() {
 	done
 	dpkg-deb -x "$DL_DIR/debs/$(awk '$1 == "kernel" { print $3 }' "$manifest")" "$kernel"
 	# What another board left would else pass for this one's.
-	rm -f "$BINARIES_DIR"/{bzImage,vmlinux,Image}
+	rm -f "$BINARIES_DIR"/{bzImage,vmlinux,Image,*.dtb}
 	cp "$kernel"/boot/vmlinuz-* "$BINARIES_DIR/$KERNEL_IMAGE"
+	for tree in $DEVICE_TREES; do cp "$kernel"/usr/lib/linux-image-*/"$tree.dtb" "$BINARIES_DIR/"; done
 	case $KERNEL_IMAGE in bzImage) uncompressed_kernel "$BINARIES_DIR/bzImage" "$BINARIES_DIR/vmlinux" ;; esac
 }
 
