@@ -5,8 +5,6 @@ SHELL := bash
 O ?= $(CURDIR)/output
 DL_DIR ?= $(CURDIR)/dl
 DEFCONFIG ?= aios_x86_64_defconfig
-IMAGE ?= qcow2
-FIRMWARE ?= uefi
 export O DL_DIR DEFCONFIG
 
 build := support/build.sh
@@ -39,12 +37,12 @@ help:
 #:   make demo                    build, boot, ask the local model a question
 #:   make run                     console in this terminal
 #:   make up | down               in the background, until the model answers | orderly shutdown
-#:   make boot IMAGE=iso|img|qcow2 FIRMWARE=uefi|bios
+#:   make boot IMAGE=iso|img|qcow2 FIRMWARE=uefi|bios   (a Raspberry Pi: neither)
 #:
 #: Checks
 #:   make check                   format, lints, dependencies, shell scripts, documentation
 #:   make test                    every test, QEMU boots included, on the image of this machine's architecture
-#:   make test-boards             builds the other architecture's image, boots and installs it
+#:   make test-boards             builds the boards of the other architecture, boots and installs them (BOARDS="rpi4 ...": these)
 #:   make bench-boot | bench-inference
 #:
 #: Variables
@@ -78,7 +76,7 @@ down:
 	@$(vm) down
 
 boot: all
-	@$(vm) boot --image $(IMAGE) --firmware $(FIRMWARE)
+	@$(vm) boot $(if $(IMAGE),--image $(IMAGE)) $(if $(FIRMWARE),--firmware $(FIRMWARE))
 
 bench: bench-boot bench-inference
 

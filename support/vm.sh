@@ -13,4 +13,4 @@ cd "$top"
 quiet=()
 if [ -x "$tool" ]; then quiet=(--quiet); fi
 cargo build "${quiet[@]}" --release --locked -p aios-vm
-exec "$tool" --output "$O" --board "$BOARD" --arch "$ARCH" "$@"
+exec "$tool" --output "$O" --board "$BOARD" --arch "$ARCH" --board-firmware "$FIRMWARE" "$@"

@@ -1,9 +1,14 @@
 //! What every board's outputs must do: boot by each firmware they are for, answer, and power off in order.
 
-use aios_vm::{Board, Firmware, ImageKind, api::ApiError};
+use std::time::Duration;
+
+use aios_vm::{Board, Firmware, ImageKind, api::ApiError, conf_volume::EmergencyShell, console};
 use serde_json::{Value, json};
 
 use crate::qemu::{Scratch, TestVm};
+
+/// Each unit gets its stop timeout at worst, and a translated machine is slow.
+const POWER_OFF: Duration = Duration::from_secs(300);
 
 /// Boots the image; returns what init said when all units were Ready.
 pub fn boots_to_ready(board: Board, image: ImageKind, firmware: Firmware) -> String {
@@ -26,6 +31,23 @@ pub fn answers_a_prompt_and_powers_off_in_order(board: Board) {
     refuses_an_unknown_model(&machine);
     let text = machine.power_off();
     assert!(!text.contains("the shell says 42") && !text.contains("emergency-shell"), "a shell was there:\n{text}");
+}
+
+/// Boots a card as its own firmware would: the units are Ready by their own word, the API answers a prompt, and the command
+/// line turns the machine off, which has no power button.
+pub fn answers_from_a_card_and_powers_off(board: Board) {
+    const CARD: u64 = 2 << 30;
+    let scratch = Scratch::of_board(board);
+    let builder = scratch.machine("run").disk_size(CARD).emergency_shell(EmergencyShell::Allowed);
+    let (mut machine, _) = TestVm::start_to_ready(builder);
+    let status = machine.shell("aios status");
+    assert!(status.contains("runtime") && status.contains("Ready") && !status.contains("Failed"), "{status}");
+    let answer = machine.api().chat("What is the capital of France?", 4).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!answer.text.trim().is_empty());
+    machine.send_console("aios poweroff\n").expect("the console takes a line");
+    let status = machine.wait_end(POWER_OFF).unwrap_or_else(|error| panic!("{error}"));
+    let text = machine.console_text();
+    assert!(status.success() && text.contains(console::POWER_OFF), "qemu ended with {status}:\n{text}");
 }
 
 /// At temperature 0 both ways must give the same text.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use aios_vm::{Accelerator, Architecture, Board, ImageKind, Images, Vm, VmBuilder, accel, console};
+use aios_vm::{Accelerator, Architecture, Board, Images, Vm, VmBuilder, accel, console};
 use tempfile::TempDir;
 
 use crate::output;
@@ -48,7 +48,7 @@ pub fn images() -> Images {
 /// The built images of a board.
 pub fn images_of(board: Board) -> Images {
     let images = Images::of_board(output().join("images"), board);
-    if let Err(error) = images.path(ImageKind::Qcow2) {
+    if let Err(error) = images.path(images.board().image()) {
         panic!("these tests boot the built images: {error}");
     }
     images

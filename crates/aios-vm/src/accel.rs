@@ -144,7 +144,7 @@ fn probe(architecture: Architecture) -> Result<Choice, StartError> {
 
 /// Starts UEFI under KVM: how long it took to its boot manager, or what was seen instead.
 fn run_firmware(uefi: &Uefi, architecture: Architecture) -> Result<Result<Duration, String>, StartError> {
-    let mut args = Arguments::machine(architecture);
+    let mut args = Arguments::machine(architecture.machine());
     Accelerator::Kvm.add_to(&mut args, architecture, None);
     args.option("-m", "256M").option("-serial", "stdio").option("-monitor", "none");
     for flash in [&uefi.code, &uefi.vars_template] {

@@ -2,11 +2,25 @@
 
 use std::fmt;
 
-/// A board as `board/<name>/meta` describes it: BOARD and ARCH.
+use crate::{Firmware, ImageKind};
+
+/// A board as `board/<name>/meta` describes it: BOARD, ARCH and FIRMWARE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
     pub name: String,
     pub architecture: Architecture,
+    /// What starts it, unless another of its firmwares is asked for.
+    pub firmware: Firmware,
+}
+
+/// The machine that QEMU plays for a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    /// One of virtio devices on a PCI bus.
+    Virtual,
+    /// The nearest to newer ones that QEMU 7.2 has: 1 GiB of memory, four processors of its own kind, the disk in its
+    /// card slot, everything else on USB.
+    RaspberryPi3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -17,18 +31,38 @@ pub enum Architecture {
 }
 
 impl Board {
-    pub fn new(name: impl Into<String>, architecture: Architecture) -> Self {
-        Board { name: name.into(), architecture }
+    pub fn new(name: impl Into<String>, architecture: Architecture, firmware: Firmware) -> Self {
+        Board { name: name.into(), architecture, firmware }
     }
 
     /// PCs and virtual machines of the x86_64 architecture.
     pub fn x86_64() -> Self {
-        Board::new("x86_64", Architecture::X86_64)
+        Board::new("x86_64", Architecture::X86_64, Firmware::Uefi)
     }
 
     /// Machines of the aarch64 architecture that start by UEFI.
     pub fn aarch64() -> Self {
-        Board::new("aarch64", Architecture::Aarch64)
+        Board::new("aarch64", Architecture::Aarch64, Firmware::Uefi)
+    }
+
+    /// Raspberry Pi 4.
+    pub fn rpi4() -> Self {
+        Board::new("rpi4", Architecture::Aarch64, Firmware::RaspberryPi)
+    }
+
+    pub fn hardware(&self) -> Hardware {
+        match self.firmware {
+            Firmware::Uefi | Firmware::Bios => Hardware::Virtual,
+            Firmware::RaspberryPi => Hardware::RaspberryPi3,
+        }
+    }
+
+    /// The output that is booted unless another is asked for.
+    pub fn image(&self) -> ImageKind {
+        match self.hardware() {
+            Hardware::Virtual => ImageKind::Qcow2,
+            Hardware::RaspberryPi3 => ImageKind::Img,
+        }
     }
 }
 

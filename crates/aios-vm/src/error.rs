@@ -13,6 +13,10 @@ pub enum StartError {
     MissingFirmware { architecture: Architecture, looked: String, package: &'static str },
     #[error("{architecture} machines start by UEFI only: boot with FIRMWARE=uefi")]
     NoBios { architecture: Architecture },
+    #[error("board {board} does not start {asked}: {instead}")]
+    Unsuited { board: String, asked: &'static str, instead: &'static str },
+    #[error("the card {image} does not start: {reason}")]
+    Card { image: PathBuf, reason: String },
     #[error("{path} is not there: build it with `make aios_{board}_defconfig && make`")]
     MissingImage { path: PathBuf, board: String },
     #[error("cannot {doing}: {source}")]

@@ -1,4 +1,4 @@
-//! BIOS (QEMU brings its own, for x86_64) and UEFI (EDK II, from the distribution).
+//! BIOS (QEMU brings its own, for x86_64), UEFI (EDK II, from the distribution), and the Raspberry Pi's (`raspberrypi`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,8 @@ use crate::{Architecture, StartError};
 pub enum Firmware {
     Uefi,
     Bios,
+    /// Its own, which starts the kernel itself.
+    RaspberryPi,
 }
 
 /// The two flash images of UEFI: the code, shared and read-only, and the template of the variables.
@@ -37,6 +39,18 @@ const AARCH64: [(&str, &str); 5] = [
     ("/usr/share/qemu/aavmf-aarch64-code.bin", "/usr/share/qemu/aavmf-aarch64-vars.bin"), // openSUSE
     ("/usr/share/qemu/edk2-aarch64-code.fd", "/usr/share/qemu/edk2-arm-vars.fd"), // QEMU's own
 ];
+
+impl Firmware {
+    /// The first of a board's FIRMWARE.
+    pub fn from_fact(fact: &str) -> Option<Self> {
+        match fact.split_ascii_whitespace().next()? {
+            "uefi" => Some(Firmware::Uefi),
+            "bios" => Some(Firmware::Bios),
+            "raspberrypi" => Some(Firmware::RaspberryPi),
+            _ => None,
+        }
+    }
+}
 
 impl Uefi {
     pub fn find(architecture: Architecture) -> Result<Self, StartError> {

@@ -28,12 +28,13 @@ pub mod machine;
 pub mod ports;
 pub mod process;
 pub mod qmp;
+pub mod raspberrypi;
 mod run_dir;
 mod vm;
 
 pub use accel::Accelerator;
 pub use api::Api;
-pub use board::{Architecture, Board};
+pub use board::{Architecture, Board, Hardware};
 pub use env_file::Environment;
 pub use error::{QmpError, StartError, WaitError};
 pub use firmware::Firmware;

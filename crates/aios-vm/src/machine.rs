@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Accelerator, Architecture,
+    Accelerator, Architecture, Hardware,
     ports::{Forwards, GUEST_API, GUEST_CONSOLE},
 };
 
@@ -14,6 +14,7 @@ use crate::{
 /// has room for 107 bytes only.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    pub hardware: Hardware,
     pub architecture: Architecture,
     pub accelerator: Accelerator,
     /// Where it is not as many as suit the accelerator.
@@ -35,8 +36,17 @@ pub struct Machine {
 #[derive(Clone, Debug)]
 pub enum Boot {
     Bios,
-    Uefi { code: PathBuf, vars: PathBuf },
-    Direct { kernel: PathBuf, initrd: PathBuf, command_line: String },
+    Uefi {
+        code: PathBuf,
+        vars: PathBuf,
+    },
+    /// A machine without firmware's tables needs a device tree.
+    Direct {
+        kernel: PathBuf,
+        initrd: PathBuf,
+        device_tree: Option<PathBuf>,
+        command_line: String,
+    },
 }
 
 /// What the system is on.
@@ -82,13 +92,10 @@ impl DiskFormat {
 impl Machine {
     /// QEMU's arguments, without the program's name.
     pub fn arguments(&self) -> Vec<OsString> {
-        let mut args = Arguments::machine(self.architecture);
-        self.accelerator.add_to(&mut args, self.architecture, self.processors);
-        args.option("-m", format!("{}M", self.memory_mib));
+        let mut args = self.processors_and_memory();
         self.add_boot(&mut args);
         self.add_medium(&mut args);
         args.option("-drive", format!("if=none,id=conf,format=raw,readonly=on,file={}", escape(&self.conf_volume)));
-        args.option("-device", "virtio-blk-pci,drive=conf,serial=aios-conf");
         let Forwards { api, console } = self.forwards;
         args.option(
             "-netdev",
@@ -96,16 +103,42 @@ impl Machine {
                 "user,id=net,hostfwd=tcp:127.0.0.1:{api}-:{GUEST_API},hostfwd=tcp:127.0.0.1:{console}-:{GUEST_CONSOLE}"
             ),
         );
-        // Without its option ROM the network card offers no network boot.
-        args.option("-device", "virtio-net-pci,netdev=net,romfile=");
-        args.option("-device", "virtio-rng-pci");
-        args.option("-device", "i6300esb").option("-action", "watchdog=reset");
+        match self.hardware {
+            Hardware::Virtual => {
+                args.option("-device", "virtio-blk-pci,drive=conf,serial=aios-conf");
+                // Without its option ROM the network card offers no network boot.
+                args.option("-device", "virtio-net-pci,netdev=net,romfile=");
+                args.option("-device", "virtio-rng-pci");
+                args.option("-device", "i6300esb").option("-action", "watchdog=reset");
+            }
+            Hardware::RaspberryPi3 => {
+                args.option("-device", "usb-storage,drive=conf,serial=aios-conf");
+                args.option("-device", "usb-net,netdev=net");
+            }
+        }
         self.add_console(&mut args);
         args.option("-qmp", format!("unix:{},server=on,wait=off", escape(&self.qmp_socket)));
         for (name, value) in &self.options {
             args.option(name, value);
         }
         args.0
+    }
+
+    fn processors_and_memory(&self) -> Arguments {
+        match self.hardware {
+            Hardware::Virtual => {
+                let mut args = Arguments::machine(self.architecture.machine());
+                self.accelerator.add_to(&mut args, self.architecture, self.processors);
+                args.option("-m", format!("{}M", self.memory_mib));
+                args
+            }
+            // Its processors and its memory are what the board has, and other figures are refused.
+            Hardware::RaspberryPi3 => {
+                let mut args = Arguments::machine("raspi3b");
+                args.option("-accel", "tcg,thread=single");
+                args
+            }
+        }
     }
 
     fn add_boot(&self, args: &mut Arguments) {
@@ -115,8 +148,11 @@ impl Machine {
                 args.option("-drive", format!("if=pflash,format=raw,readonly=on,file={}", escape(code)));
                 args.option("-drive", format!("if=pflash,format=raw,file={}", escape(vars)));
             }
-            Boot::Direct { kernel, initrd, command_line } => {
+            Boot::Direct { kernel, initrd, device_tree, command_line } => {
                 args.option("-kernel", kernel).option("-initrd", initrd).option("-append", command_line);
+                if let Some(device_tree) = device_tree {
+                    args.option("-dtb", device_tree);
+                }
             }
         }
     }
@@ -128,15 +164,14 @@ impl Machine {
                     Durability::Kept => "writeback",
                     Durability::Ephemeral => "unsafe",
                 };
-                args.option(
-                    "-drive",
-                    format!(
-                        "if=none,id=disk,format={},cache={cache},discard=unmap,file={}",
-                        format.name(),
-                        escape(path)
-                    ),
-                );
-                args.option("-device", "virtio-blk-pci,drive=disk,bootindex=1,serial=aios-disk");
+                let drive =
+                    format!("id=disk,format={},cache={cache},discard=unmap,file={}", format.name(), escape(path));
+                match self.hardware {
+                    Hardware::Virtual => args
+                        .option("-drive", format!("if=none,{drive}"))
+                        .option("-device", "virtio-blk-pci,drive=disk,bootindex=1,serial=aios-disk"),
+                    Hardware::RaspberryPi3 => args.option("-drive", format!("if=sd,{drive}")),
+                };
             }
             Medium::Cdrom(iso) => {
                 args.option("-drive", format!("if=none,id=cd,media=cdrom,format=raw,readonly=on,file={}", escape(iso)));
@@ -162,6 +197,10 @@ impl Machine {
                 args.option("-chardev", format!("socket,id=console,path={path},server=on,wait=off,logfile={log}"));
             }
         }
+        if self.hardware == Hardware::RaspberryPi3 {
+            // The pins of the header are its second serial line; on the first one is Bluetooth.
+            args.option("-serial", "null");
+        }
         args.option("-serial", "chardev:console");
     }
 }
@@ -171,13 +210,10 @@ impl Machine {
 pub(crate) struct Arguments(pub Vec<OsString>);
 
 impl Arguments {
-    /// A machine of the architecture, with nothing in it but what it cannot be without.
-    pub fn machine(architecture: Architecture) -> Self {
+    /// A machine of QEMU's, with nothing in it but what it cannot be without.
+    pub fn machine(name: &str) -> Self {
         let mut args = Arguments::default();
-        args.option("-machine", architecture.machine())
-            .flag("-nodefaults")
-            .option("-display", "none")
-            .option("-vga", "none");
+        args.option("-machine", name).flag("-nodefaults").option("-display", "none").option("-vga", "none");
         args
     }
 
@@ -204,6 +240,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            hardware: Hardware::Virtual,
             architecture: Architecture::X86_64,
             accelerator: Accelerator::Tcg,
             processors: None,
@@ -270,6 +307,23 @@ mod tests {
         let line = line(&Machine { processors: Some(2), options, ..machine() });
         assert!(line.contains("-accel tcg,thread=single -cpu max -smp 2"), "{line}");
         assert!(line.ends_with("-device intel-iommu"), "{line}");
+    }
+
+    #[test]
+    fn a_raspberry_pi_has_its_disk_in_the_card_slot_and_the_rest_on_usb() {
+        let boot = Boot::Direct {
+            kernel: "Image".into(),
+            initrd: "initramfs.img".into(),
+            device_tree: Some("pi.dtb".into()),
+            command_line: "quiet".into(),
+        };
+        let hardware = Hardware::RaspberryPi3;
+        let line = line(&Machine { hardware, architecture: Architecture::Aarch64, boot, ..machine() });
+        assert!(line.contains("-machine raspi3b") && line.contains("-dtb pi.dtb"), "{line}");
+        assert!(line.contains("-drive if=sd,id=disk,format=qcow2"), "{line}");
+        assert!(line.contains("usb-storage,drive=conf") && line.contains("usb-net,netdev=net"), "{line}");
+        assert!(line.contains("-serial null -serial chardev:console"), "{line}");
+        assert!(!line.contains("virtio") && !line.contains("-smp") && !line.contains(" -m "), "{line}");
     }
 
     #[test]

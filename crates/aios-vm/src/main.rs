@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use aios_vm::{Architecture, Board};
+use aios_vm::{Architecture, Board, Firmware};
 use command::{Build, bench, boot, demo, down, up};
 
 /// Runs aiOS in QEMU.
@@ -24,6 +24,9 @@ struct Options {
     /// The architecture of the board's processor: its `ARCH`.
     #[arg(long, global = true, default_value = "x86_64", value_parser = architecture)]
     arch: Architecture,
+    /// What can start the board: its `FIRMWARE`, the first of it unless another is asked for.
+    #[arg(long, global = true, default_value = "uefi", value_parser = firmware)]
+    board_firmware: Firmware,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,9 +53,13 @@ fn architecture(name: &str) -> Result<Architecture, String> {
     Architecture::from_name(name).ok_or_else(|| "there are x86_64 and aarch64".into())
 }
 
+fn firmware(fact: &str) -> Result<Firmware, String> {
+    Firmware::from_fact(fact).ok_or_else(|| "there are uefi, bios and raspberrypi".into())
+}
+
 fn main() -> ExitCode {
-    let Options { output, board, arch, command } = Options::parse();
-    let build = Build { output, board: Board::new(board, arch) };
+    let Options { output, board, arch, board_firmware, command } = Options::parse();
+    let build = Build { output, board: Board::new(board, arch, board_firmware) };
     let result = match command {
         Command::Run => boot::run(&build, boot::Options::default()),
         Command::Boot(options) => boot::run(&build, options),

@@ -87,6 +87,11 @@ impl RunDir {
         self.path.join("ovmf-vars.fd")
     }
 
+    /// Where the files that a Raspberry Pi's card names are copied to.
+    pub fn card(&self) -> PathBuf {
+        self.path.join("card")
+    }
+
     pub fn token_file(&self) -> PathBuf {
         self.path.join("token")
     }

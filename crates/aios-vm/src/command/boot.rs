@@ -7,14 +7,14 @@ use clap::ValueEnum;
 
 use super::Build;
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Options {
-    /// Which output to boot.
-    #[arg(long, value_enum, default_value = "qcow2")]
-    image: Image,
-    /// What starts the boot loader.
-    #[arg(long, value_enum, default_value = "uefi")]
-    firmware: FirmwareOption,
+    /// Which output to boot; by default the one for virtual machines, if the board has it, else its only one.
+    #[arg(long, value_enum)]
+    image: Option<Image>,
+    /// What starts the boot loader; by default what the board starts by.
+    #[arg(long, value_enum)]
+    firmware: Option<FirmwareOption>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -30,22 +30,18 @@ enum FirmwareOption {
     Bios,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Options { image: Image::Qcow2, firmware: FirmwareOption::Uefi }
-    }
-}
-
 /// Boots and stays until the machine ends or is left.
 pub fn run(build: &Build, options: Options) -> anyhow::Result<()> {
     let image = match options.image {
-        Image::Iso => ImageKind::Iso,
-        Image::Img => ImageKind::Img,
-        Image::Qcow2 => ImageKind::Qcow2,
+        None => build.board.image(),
+        Some(Image::Iso) => ImageKind::Iso,
+        Some(Image::Img) => ImageKind::Img,
+        Some(Image::Qcow2) => ImageKind::Qcow2,
     };
     let firmware = match options.firmware {
-        FirmwareOption::Uefi => Firmware::Uefi,
-        FirmwareOption::Bios => Firmware::Bios,
+        None => build.board.firmware,
+        Some(FirmwareOption::Uefi) => Firmware::Uefi,
+        Some(FirmwareOption::Bios) => Firmware::Bios,
     };
     let mut builder = super::developer_vm(build)?
         .image(image)

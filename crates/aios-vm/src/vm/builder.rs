@@ -9,7 +9,7 @@ use std::{
 
 use super::{Leave, Vm};
 use crate::{
-    Accelerator, Architecture, Board, Environment, Firmware, ImageKind, Images, RunDir, StartError, accel,
+    Accelerator, Architecture, Board, Environment, Firmware, Hardware, ImageKind, Images, RunDir, StartError, accel,
     conf_volume::{ConfVolume, EmergencyShell},
     console::ConsoleLog,
     disk,
@@ -17,6 +17,7 @@ use crate::{
     machine::{Boot, ConsoleWiring, DiskFormat, Durability, Machine, Medium},
     ports::Forwards,
     process::Guarded,
+    raspberrypi,
     run_dir::{CONSOLE_SOCKET, QMP_SOCKET},
 };
 
@@ -71,8 +72,8 @@ impl VmBuilder {
         VmBuilder {
             images: images.clone(),
             run_dir,
-            image: ImageKind::Qcow2,
-            boot: BootFrom::Firmware(Firmware::Uefi),
+            image: images.board().image(),
+            boot: BootFrom::Firmware(images.board().firmware),
             disk: DiskChoice::Fresh,
             disk_size: disk::SIZE,
             memory_mib: 2048,
@@ -225,18 +226,18 @@ impl VmBuilder {
 
     fn prepare(&self, run_dir: &RunDir) -> Result<(Machine, Option<PathBuf>, String), StartError> {
         let architecture = self.images.board().architecture;
+        let hardware = self.images.board().hardware();
         let accelerator = match (self.accelerator, &self.accelerator_cache) {
+            // No host's processor is the one that this machine has.
+            _ if hardware == Hardware::RaspberryPi3 => Accelerator::Tcg,
             (Some(accelerator), _) => accelerator,
             (None, Some(cache)) => accel::choose(cache, architecture)?.accelerator,
             (None, None) => accel::choose(&accel::cache_in(run_dir.path()), architecture)?.accelerator,
         };
         let (medium, set_aside) = self.medium(run_dir)?;
         let token = run_dir.token()?;
-        let conf = ConfVolume {
-            api_token: token.clone(),
-            emergency_shell: self.emergency_shell,
-            settings: self.settings.clone(),
-        };
+        let conf =
+            ConfVolume { api_token: token.clone(), emergency_shell: self.emergency_shell, settings: self.settings() };
         let conf_volume = run_dir.conf_volume();
         conf.to_image()
             .and_then(|image| crate::env_file::write_private(&conf_volume, &image))
@@ -249,6 +250,7 @@ impl VmBuilder {
             false => ConsoleWiring::Socket(CONSOLE_SOCKET.into()),
         };
         let machine = Machine {
+            hardware,
             architecture,
             accelerator,
             processors: self.processors,
@@ -265,22 +267,51 @@ impl VmBuilder {
         Ok((machine, set_aside, token))
     }
 
+    fn settings(&self) -> Vec<String> {
+        let mut settings = self.settings.clone();
+        if self.images.board().hardware() == Hardware::RaspberryPi3 {
+            // Arming it resets QEMU's machine at once.
+            settings.push("init.watchdog = \"0s\"".into());
+        }
+        settings
+    }
+
     fn boot(&self, run_dir: &RunDir) -> Result<Boot, StartError> {
-        let architecture = self.images.board().architecture;
-        match &self.boot {
-            BootFrom::Firmware(Firmware::Bios) if architecture != Architecture::X86_64 => {
+        let board = self.images.board();
+        let architecture = board.architecture;
+        let unsuited = |asked, instead| Err(StartError::Unsuited { board: board.name.clone(), asked, instead });
+        match (&self.boot, board.hardware()) {
+            (BootFrom::Firmware(Firmware::RaspberryPi), Hardware::RaspberryPi3) => {
+                let card = raspberrypi::read_card(&self.images.path(ImageKind::Img)?, &run_dir.card())?;
+                Ok(Boot::Direct {
+                    kernel: card.kernel,
+                    initrd: card.initramfs,
+                    device_tree: Some(card.device_tree),
+                    command_line: card.command_line,
+                })
+            }
+            (BootFrom::Firmware(Firmware::RaspberryPi), Hardware::Virtual) => {
+                unsuited("by a Raspberry Pi's firmware", "boot with FIRMWARE=uefi")
+            }
+            (_, Hardware::RaspberryPi3) => unsuited("by UEFI, BIOS or a bare kernel", "leave FIRMWARE unset"),
+            (BootFrom::Firmware(Firmware::Bios), _) if architecture != Architecture::X86_64 => {
                 Err(StartError::NoBios { architecture })
             }
-            BootFrom::Firmware(Firmware::Bios) => Ok(Boot::Bios),
-            BootFrom::Firmware(Firmware::Uefi) => {
+            (BootFrom::Firmware(Firmware::Bios), Hardware::Virtual) => Ok(Boot::Bios),
+            (BootFrom::Firmware(Firmware::Uefi), Hardware::Virtual) => {
                 let uefi = Uefi::find(architecture)?;
                 let vars = run_dir.firmware_variables();
                 fs::copy(&uefi.vars_template, &vars).map_err(StartError::io(format!("write {}", vars.display())))?;
                 Ok(Boot::Uefi { code: uefi.code, vars })
             }
-            BootFrom::Kernel { command_line } => {
+            (BootFrom::Kernel { command_line }, Hardware::Virtual) => {
                 let direct = self.images.direct_kernel()?;
-                Ok(Boot::Direct { kernel: direct.kernel, initrd: direct.initrd, command_line: command_line.clone() })
+                Ok(Boot::Direct {
+                    kernel: direct.kernel,
+                    initrd: direct.initrd,
+                    device_tree: None,
+                    command_line: command_line.clone(),
+                })
             }
         }
     }
@@ -297,12 +328,18 @@ impl VmBuilder {
             ImageKind::Qcow2 => DiskFormat::Qcow2,
         };
         let path = run_dir.disk();
-        let (durability, set_aside) = match self.disk {
-            DiskChoice::Kept => {
-                (Durability::Kept, disk::reuse_or_create_overlay(&path, &image, backing, self.disk_size)?)
+        let size = match self.images.board().hardware() {
+            Hardware::Virtual => self.disk_size,
+            // QEMU refuses cards of other sizes.
+            Hardware::RaspberryPi3 => {
+                let length = fs::metadata(&image).map_err(StartError::io(format!("read {}", image.display())))?.len();
+                self.disk_size.max(length).next_power_of_two()
             }
+        };
+        let (durability, set_aside) = match self.disk {
+            DiskChoice::Kept => (Durability::Kept, disk::reuse_or_create_overlay(&path, &image, backing, size)?),
             _ => {
-                disk::create_overlay(&path, &image, backing, self.disk_size)?;
+                disk::create_overlay(&path, &image, backing, size)?;
                 (Durability::Ephemeral, None)
             }
         };
