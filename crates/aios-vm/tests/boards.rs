@@ -24,8 +24,10 @@ fn facts(text: &str) -> BTreeMap<String, String> {
 }
 
 fn boards() -> Vec<(String, BTreeMap<String, String>)> {
-    let names = fs::read_dir(tree().join("board")).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.map(|name| name.into_string().unwrap()).filter(|name| name != "common");
+    let names = fs::read_dir(tree().join("board"))
+        .expect("the tree is readable")
+        .map(|entry| entry.expect("the tree is readable").file_name());
+    let names = names.map(|name| name.into_string().expect("the tree is readable")).filter(|name| name != "common");
     names.map(|name| (name.clone(), facts(&read(&format!("board/{name}/meta"))))).collect()
 }
 
@@ -72,7 +74,10 @@ fn a_raspberry_pi_is_told_to_start_the_files_that_its_card_has() {
 #[test]
 fn the_device_tree_that_qemu_plays_is_on_the_card_of_the_board_that_it_boots() {
     let defconfig = read(&format!("configs/aios_{}_defconfig", Board::rpi4().name));
-    let tree = raspberrypi::DEVICE_TREE.strip_suffix(".dtb").unwrap();
-    let names = defconfig.lines().find(|line| line.starts_with("BR2_LINUX_KERNEL_INTREE_DTS_NAME=")).unwrap();
+    let tree = raspberrypi::DEVICE_TREE.strip_suffix(".dtb").expect("a device tree ends in .dtb");
+    let names = defconfig
+        .lines()
+        .find(|line| line.starts_with("BR2_LINUX_KERNEL_INTREE_DTS_NAME="))
+        .expect("the defconfig names device trees");
     assert!(names.contains(tree), "{names}");
 }
