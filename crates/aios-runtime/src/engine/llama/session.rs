@@ -164,12 +164,21 @@ fn feed_forward(layer: &Layer, input: &Tensor) -> Result<Tensor> {
 ///
 /// candle's products with blocks work row by row and round the input to 8 bits. Many rows are faster and more exact with
 /// the matrix expanded for the moment: measured 8 times faster for 64 rows of Q4_1. The memory for it, four bytes for each
-/// value of the largest matrix in a layer, is freed at once.
+/// value of the largest matrix in a layer, is freed at once. Where the products with blocks do not run, every matrix is.
 fn multiply(matrix: &QTensor, input: &Tensor) -> Result<Tensor> {
-    if input.dim(0)? >= EXPAND_FROM {
+    if input.dim(0)? >= EXPAND_FROM || !has_block_products() {
         return input.matmul(&matrix.dequantize(&Device::Cpu)?.t()?);
     }
     input.apply_op1_no_bwd(matrix)
+}
+
+/// Whether candle's products with blocks run on this processor: on arm64 they are dot-product instructions, which candle
+/// 0.11 uses without looking, and which the Raspberry Pi 3 and 4 have not.
+fn has_block_products() -> bool {
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("dotprod");
+    #[cfg(not(target_arch = "aarch64"))]
+    true
 }
 
 /// `(tokens, heads * head_size)` to `(heads, tokens, head_size)`.
