@@ -33,17 +33,17 @@ pub fn answers_a_prompt_and_powers_off_in_order(board: Board) {
     assert!(!text.contains("the shell says 42") && !text.contains("emergency-shell"), "a shell was there:\n{text}");
 }
 
-/// Boots a card as its own firmware would: the units are Ready by their own word, the API is reached through the network
-/// and names the model, and the command line turns the machine off, which has no power button.
-pub fn boots_a_card_and_powers_off(board: Board) {
+/// Boots a card as its own firmware would: the units are Ready by their own word, the model answers through the
+/// network, and the command line turns the machine off, which has no power button.
+pub fn answers_from_a_card_and_powers_off(board: Board) {
     const CARD: u64 = 2 << 30;
     let scratch = Scratch::of_board(board);
     let builder = scratch.machine("run").disk_size(CARD).emergency_shell(EmergencyShell::Allowed);
     let (mut machine, _) = TestVm::start_to_ready(builder);
     let status = machine.shell("aios status");
     assert!(status.contains("runtime") && status.contains("Ready") && !status.contains("Failed"), "{status}");
-    let model = machine.api().default_model().unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(model["id"], "default");
+    let answer = machine.api().chat("Hi", 3).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!answer.text.trim().is_empty());
     machine.send_console("aios poweroff\n").expect("the console takes a line");
     let status = machine.wait_end(POWER_OFF).unwrap_or_else(|error| panic!("{error}"));
     let text = machine.console_text();
