@@ -4,6 +4,7 @@
 #   image         builds the images of the choice; without one, of DEFCONFIG
 #   target NAME   a target of Buildroot's own
 #   board         prints the board of the choice; without one, of DEFCONFIG
+#   base          prints the base of the choice
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "${O:=$top/output}"
@@ -123,8 +124,9 @@ board)
 	defconfig=$(selected_defconfig)
 	board
 	;;
+base) sed -n 2p "$O/selected" ;;
 *)
-	echo "usage: build.sh select NAME | image | target NAME | board" >&2
+	echo "usage: build.sh select NAME | image | target NAME | board | base" >&2
 	exit 2
 	;;
 esac

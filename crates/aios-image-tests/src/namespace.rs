@@ -43,7 +43,6 @@ pub struct Namespace {
     group: PathBuf,
     /// PID 1, as seen from outside.
     init: u32,
-    aios: PathBuf,
     console: PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -51,8 +50,7 @@ pub struct Namespace {
 impl Namespace {
     /// Boots the root file system that the images were made of.
     pub fn boot() -> Result<Namespace> {
-        let output = built()?;
-        let (target, models) = (output.join("target"), output.join("images/models"));
+        let (target, models) = built()?;
         let dir = tempfile::tempdir()?;
         let root = dir.path().join("root");
         fs::create_dir(&root)?;
@@ -76,21 +74,14 @@ impl Namespace {
             .stderr(log)
             .spawn()
             .context("can't start `unshare` (Debian package util-linux)")?;
-        let aios = target.join("usr/bin/aios");
-        let mut namespace = Namespace { unshare, group, init: 0, aios, console, _dir: dir };
+        let mut namespace = Namespace { unshare, group, init: 0, console, _dir: dir };
         namespace.init = namespace.wait_for("PID 1 to start", Duration::from_secs(10), |ns| ns.started_init())?;
         Ok(namespace)
     }
 
-    /// Runs `aios` against this system, from outside.
+    /// Runs the image's `aios` inside.
     pub fn aios(&self, args: &[&str]) -> Result<Output> {
-        let socket = self.path("run/aios/init.sock");
-        Ok(Command::new(&self.aios).arg("--socket").arg(socket).args(args).output()?)
-    }
-
-    /// A path inside, as seen from outside.
-    pub fn path(&self, inside: &str) -> PathBuf {
-        Path::new("/proc").join(self.init.to_string()).join("root").join(inside)
+        self.inside(&[&["aios"], args].concat())
     }
 
     /// State of the system, once PID 1 answers.
@@ -200,13 +191,16 @@ fn remove_groups(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// The output folder, if a root file system has been built in it.
-fn built() -> Result<PathBuf> {
+/// The root file system that was built, and the models beside it.
+fn built() -> Result<(PathBuf, PathBuf)> {
     let output = crate::output();
-    if !output.join("target/usr/sbin/aios-init").exists() {
-        bail!("there is no built root file system in {}/target: run `make` first", output.display());
+    // The second line of the choice is the base (`support/build.sh`).
+    let selected = fs::read_to_string(output.join("selected")).unwrap_or_default();
+    let target = output.join(if selected.lines().nth(1) == Some("buildroot") { "buildroot/target" } else { "target" });
+    if !target.join("usr/sbin/aios-init").exists() {
+        bail!("there is no built root file system in {}: run `make` first", target.display());
     }
-    Ok(fs::canonicalize(output)?)
+    Ok((fs::canonicalize(target)?, fs::canonicalize(output.join("images/models"))?))
 }
 
 fn is_root() -> bool {

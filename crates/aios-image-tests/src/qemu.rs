@@ -142,7 +142,7 @@ impl TestVm {
 
     /// Waits until the machine has switched itself off. Returns the whole console.
     pub fn wait_off(mut self) -> String {
-        let status = self.vm.wait_end(ready_patience(self.architecture)).unwrap_or_else(|error| panic!("{error}"));
+        let status = self.vm.wait_end(self.ready_patience()).unwrap_or_else(|error| panic!("{error}"));
         let text = self.console_text();
         assert!(status.success() && text.contains(console::POWER_OFF), "qemu ended with {status}:\n{text}");
         text

@@ -13,9 +13,8 @@ fn every_unit_becomes_ready_and_the_model_answers() -> Result<()> {
     let system = Namespace::boot()?;
     let units = system.wait_until_ready(BOOT)?;
     assert!(units.iter().any(|u| u.name == "runtime"), "{units:?}");
-    let socket = system.path("run/aios/runtime/grpc.sock");
-    let ask = ["ask", "--runtime-socket", &socket.to_string_lossy(), "--temperature", "0", "--max-tokens", "24"];
-    let answer = text_of(system.aios(&[&ask[..], &["What is an operating system?"]].concat())?)?;
+    let ask = ["ask", "--temperature", "0", "--max-tokens", "24", "What is an operating system?"];
+    let answer = text_of(system.aios(&ask)?)?;
     assert!(answer.to_lowercase().contains("operating system"), "{answer}");
     Ok(())
 }
