@@ -106,6 +106,7 @@ merged() {
 }
 
 mkdir -p "$work/empty" "$downloads"
+"$top/support/rust-target.sh" "$ARCH-unknown-linux-gnu" >&2
 "$here/toolchain.sh" "$ARCH" "$work/toolchain-$ARCH" >&2
 fetch_sources
 overrides >"$work/override.mk"
