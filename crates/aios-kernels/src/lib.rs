@@ -1,0 +1,47 @@
+//! Arithmetic of transformer models on CPUs: products of quantized matrices, attention, and the small steps between them.
+//!
+//! ```text
+//!  GGUF blocks ── Matrix::pack ──▶ panels of 16 rows ──┐
+//!  f32 rows ──── Activations::set ──▶ 8-bit blocks ────┴─ matmul ──▶ f32, panel by panel
+//! ```
+//!
+//! Every operation takes an [`Isa`], which can only be had for instructions that the CPU has; so everything public here is
+//! safe to call. All instruction sets compute on the same bytes.
+//!
+//! # Layout of values
+//!
+//! Between operations, the values of several tokens lie in panels of [`LANES`]. Value `panel * LANES + lane` of `token` is
+//! at `(panel * tokens + token) * LANES + lane`. So a thread that computes some panels of a product writes one contiguous
+//! part of it, and for one token the layout is the plain one.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
+
+mod activations;
+mod aligned;
+mod attention;
+mod float16;
+mod isa;
+mod matmul;
+mod matrix;
+mod pace;
+mod pack;
+mod portable;
+mod simd;
+mod team;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use activations::Activations;
+pub use attention::{Attention, Cache, attend};
+pub use isa::{Isa, IsaError};
+pub use matmul::matmul;
+pub use matrix::{Format, Matrix, PackError};
+pub use team::Team;
+pub use vector::{Rope, add, gather, rms_norm, scatter, swiglu};
+
+/// Rows of a matrix that are computed together, one in each lane.
+pub const LANES: usize = 16;
+
+/// Values of a row that share a scale.
+pub const BLOCK: usize = 32;
