@@ -40,6 +40,7 @@ def arguments():
     parser.add_argument("--peer-root", required=True, help="root that peer-llama.sh unpacked")
     parser.add_argument("--model", required=True, help="GGUF file")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--isa", help="instructions that aiOS computes with (avx2, ...); the CPU's fastest if not given")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", required=True, help="JSON file to write")
     return parser.parse_args()
@@ -62,6 +63,8 @@ def measured(command):
 def run_ours(args):
     prefill = ",".join(map(str, PREFILL))
     command = [args.runtime, "bench", "--json", "--repeat", "1", "--model", args.model, "--threads", str(args.threads)]
+    if args.isa:
+        command += ["--isa", args.isa]
     out, rss, _ = measured([*command, "--prefill", prefill, "--decode", str(DECODE)])
     figures = json.loads(out)
     cases = {f"prefill-{row['tokens']}": row["tokens_per_second"] for row in figures["prefill"]}

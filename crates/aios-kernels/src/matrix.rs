@@ -1,7 +1,6 @@
 //! Quantized matrices, repacked for vector instructions.
 
 use std::fmt;
-use std::ops::Range;
 
 use crate::aligned::AlignedBytes;
 use crate::pack;
@@ -81,7 +80,8 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
-    /// All layouts, each at its own number.
+    /// All layouts, each at its own number: code that is compiled for each of them takes that number.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) const ALL: [Self; 6] = [Self::U4, Self::U4Minimum, Self::U5, Self::U5Minimum, Self::U6, Self::U8];
 
     /// Bytes of codes in a block: 32 columns of 16 rows.
@@ -258,10 +258,6 @@ impl Matrix {
     }
 
     pub(crate) fn panel(&self, panel: usize) -> &[u8] {
-        &self.bytes.as_slice()[self.range(panel..panel + 1)]
-    }
-
-    fn range(&self, panels: Range<usize>) -> Range<usize> {
-        panels.start * self.panel_bytes()..panels.end * self.panel_bytes()
+        &self.bytes.as_slice()[panel * self.panel_bytes()..][..self.panel_bytes()]
     }
 }

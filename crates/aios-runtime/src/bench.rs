@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aios_kernels::Isa;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
@@ -32,6 +33,10 @@ pub struct BenchArgs {
     /// Threads to compute with; 0 takes one for each CPU.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+    /// Instructions for the kernels to compute with, of those that this CPU has (portable, avx2, avx512); if not given,
+    /// what is fastest.
+    #[arg(long, value_name = "NAME")]
+    pub isa: Option<Isa>,
     /// Print one JSON object instead of lines for people.
     #[arg(long)]
     pub json: bool,
@@ -44,6 +49,8 @@ pub struct BenchReport {
     pub model: String,
     /// Size of the file in bytes.
     pub size_bytes: u64,
+    /// What computed: instructions that the kernels used, or `candle`.
+    pub arithmetic: String,
     /// Time from opening the file until it can be used, in milliseconds.
     pub load_ms: f64,
     /// Prompts, in the order asked for.
@@ -71,7 +78,7 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
     }
-    println!("load {:.0} ms, {:.1} MB", report.load_ms, report.size_bytes as f64 / 1e6);
+    println!("load {:.0} ms, {:.1} MB, {}", report.load_ms, report.size_bytes as f64 / 1e6, report.arithmetic);
     for rate in &report.prefill {
         println!("prefill {} tokens: {:.1} tokens/s", rate.tokens, rate.tokens_per_second);
     }
@@ -86,7 +93,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     ensure!(!arguments.prefill.contains(&0), "--prefill lengths must be above 0");
     let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
     let context = longest.max(DECODE_DEPTH + arguments.decode).max(WARM_UP);
-    let model = LoadedModel::load("bench", &arguments.model, &LoadOptions { context })?;
+    let model = LoadedModel::load("bench", &arguments.model, &LoadOptions { context, isa: arguments.isa })?;
     ensure!(
         model.engine.info().context_length == context,
         "the model was trained for contexts of {} tokens, this asks for {context}",
@@ -106,6 +113,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     Ok(BenchReport {
         model: arguments.model.display().to_string(),
         size_bytes: model.size_bytes,
+        arithmetic: model.engine.info().arithmetic.to_owned(),
         load_ms: model.load_time.as_secs_f64() * 1e3,
         prefill,
         decode,

@@ -8,14 +8,16 @@ mod threads;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aios_kernels::Isa;
+
 use crate::gguf::{Gguf, GgufError};
 pub use threads::{ThreadsError, use_threads};
 
-/// Loads the weights of `gguf` for contexts of at most `context` tokens.
-pub fn load(gguf: &Gguf, context: usize) -> Result<Box<dyn Engine>, EngineError> {
+/// Loads the weights of `gguf` for contexts of at most `context` tokens, to compute with `isa` or with what is fastest.
+pub fn load(gguf: &Gguf, context: usize, isa: Option<Isa>) -> Result<Box<dyn Engine>, EngineError> {
     let architecture = gguf.require("general.architecture", gguf.string("general.architecture")?)?;
     match architecture {
-        "llama" => Ok(Box::new(llama::Llama::load(gguf, context)?)),
+        "llama" => llama::load(gguf, context, isa),
         other => Err(gguf.error(format!("architecture {other:?} is not supported; supported is \"llama\"")).into()),
     }
 }
@@ -25,6 +27,8 @@ pub fn load(gguf: &Gguf, context: usize) -> Result<Box<dyn Engine>, EngineError>
 pub struct EngineInfo {
     /// `general.architecture`, for example `llama`.
     pub architecture: String,
+    /// What computes: the instructions that the kernels use, or `candle`.
+    pub arithmetic: &'static str,
     /// Number of weights.
     pub parameters: u64,
     /// Size of the vocabulary, which is the length of the logits.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aios_kernels::Isa;
+
 use crate::engine::{self, Engine, EngineError};
 use crate::gguf::{Gguf, GgufError};
 use crate::template::{ChatMessage, ChatTemplate, TemplateError};
@@ -13,6 +15,16 @@ use crate::tokenizer::{EncodeError, Tokenizer};
 pub struct LoadOptions {
     /// Longest context in tokens; the model's trained length where that is shorter. Each session's cache is this long.
     pub context: usize,
+    /// Instructions for the kernels to compute with. `None` takes the fastest; where this CPU has none that the kernels are
+    /// written for, candle computes.
+    pub isa: Option<Isa>,
+}
+
+impl LoadOptions {
+    /// For contexts of at most `context` tokens, with what is fastest on this CPU.
+    pub fn new(context: usize) -> Self {
+        Self { context, isa: None }
+    }
 }
 
 /// Why a model can't be loaded. The text names the file, what is wrong, and what would do.
@@ -79,7 +91,7 @@ impl LoadedModel {
     pub fn load(id: &str, path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let started = Instant::now();
         let gguf = Gguf::open(path)?;
-        let engine = engine::load(&gguf, options.context)?;
+        let engine = engine::load(&gguf, options.context, options.isa)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let (vocabulary, embedding) = (tokenizer.vocabulary(), engine.info().vocabulary);
         if vocabulary != embedding {

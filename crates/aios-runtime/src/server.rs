@@ -189,7 +189,7 @@ impl Server {
 
 fn inference(runtime: &config::Runtime, loader: Loader, receiver_timeout: Duration) -> Result<Inference, ServeError> {
     let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
-    let options = LoadOptions { context: runtime.context };
+    let options = LoadOptions::new(runtime.context);
     let registry = Arc::new(Registry::new(runtime.model_dirs.clone(), default, options, loader));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
     Ok(Inference { registry, scheduler })

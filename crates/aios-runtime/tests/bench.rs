@@ -10,7 +10,7 @@ use aios_runtime::bench::{BenchArgs, measure};
 fn arguments(folder: &tempfile::TempDir, prefill: &[usize]) -> BenchArgs {
     let model = folder.path().join("tiny.gguf");
     tiny_model::write(&model);
-    BenchArgs { model, prefill: prefill.to_vec(), decode: 4, repeat: 2, threads: 0, json: true }
+    BenchArgs { model, prefill: prefill.to_vec(), decode: 4, repeat: 2, threads: 0, isa: None, json: true }
 }
 
 #[test]

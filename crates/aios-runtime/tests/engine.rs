@@ -16,7 +16,7 @@ use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
 
 fn load(path: &Path, context: usize) -> LoadedModel {
-    LoadedModel::load("tiny", path, &LoadOptions { context }).unwrap()
+    LoadedModel::load("tiny", path, &LoadOptions::new(context)).unwrap()
 }
 
 /// Writes the tiny model with `f32` weights and its metadata changed.
@@ -30,18 +30,26 @@ fn write_unquantized(path: &Path, change: impl FnOnce(&mut Vec<(String, Value)>)
     });
 }
 
-fn assert_same_as_candle(path: &Path) {
-    let model = load(path, tiny_model::CONTEXT);
+fn candle_model(path: &Path) -> ModelWeights {
     let mut file = std::fs::File::open(path).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
-    let mut reference = ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap()
+}
+
+fn candle_logits(model: &mut ModelWeights, tokens: &[u32], position: usize) -> Vec<f32> {
+    let input = Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    model.forward(&input, position).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_same_as_candle(path: &Path) {
+    let model = load(path, tiny_model::CONTEXT);
+    let mut reference = candle_model(path);
     let mut session = model.engine.session().unwrap();
 
     let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
     let mut position = 0;
     for step in 0..40 {
-        let input = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-        let theirs: Vec<f32> = reference.forward(&input, position).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let theirs = candle_logits(&mut reference, &tokens, position);
         position += tokens.len();
         let ours = session.forward(&tokens, &Cancel::default()).unwrap();
         let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
@@ -107,6 +115,48 @@ fn every_block_format_loads_and_computes() {
         let logits = session.forward(&[5, 6, 7], &Cancel::default()).unwrap();
         assert!(logits.iter().all(|logit| logit.is_finite()) && logits.iter().any(|&logit| logit != 0.0), "{dtype:?}");
     }
+}
+
+#[test]
+fn quantized_weights_give_the_logits_of_the_same_numbers_in_full_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rounded, exact) = (folder.path().join("rounded.gguf"), folder.path().join("exact.gguf"));
+    for dtype in [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0] {
+        for (path, expand) in [(&rounded, false), (&exact, true)] {
+            tiny_model::write_with(path, |_, tensors| {
+                for (_, tensor) in tensors.iter_mut().filter(|(name, _)| !name.contains("norm")) {
+                    let values = tensor.dequantize(&Device::Cpu).unwrap();
+                    *tensor = QTensor::quantize(&values, dtype).unwrap();
+                    if expand {
+                        let values = tensor.dequantize(&Device::Cpu).unwrap();
+                        *tensor = QTensor::quantize(&values, GgmlDType::F32).unwrap();
+                    }
+                }
+            });
+        }
+        let models = [&rounded, &exact].map(|path| load(path, tiny_model::CONTEXT));
+        let [mut session, mut in_full] = models.each_ref().map(|model| model.engine.session().unwrap());
+        let mut candle = candle_model(&rounded);
+        let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
+        let (mut position, mut errors) = (0, [0.0; 2]);
+        for step in 0..40 {
+            let expected = in_full.forward(&tokens, &Cancel::default()).unwrap().to_vec();
+            let theirs = candle_logits(&mut candle, &tokens, position);
+            let ours = session.forward(&tokens, &Cancel::default()).unwrap();
+            for (error, found) in errors.iter_mut().zip([ours, &theirs]) {
+                *error += distance(found, &expected) / distance(&expected, &vec![0.0; expected.len()]) / 40.0;
+            }
+            position += tokens.len();
+            tokens = vec![3 + step * 11 % 250];
+        }
+        // Both round activations to 8 bits, which a model as narrow as this one feels.
+        let [ours, theirs] = errors;
+        assert!(ours < 0.05 && ours < 1.2 * theirs, "{dtype:?}: mean error {ours}, candle's {theirs}");
+    }
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
 }
 
 #[test]

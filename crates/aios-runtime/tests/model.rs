@@ -23,7 +23,7 @@ const IM_START: u32 = 1;
 const IM_END: u32 = 2;
 
 static MODEL: LazyLock<LoadedModel> =
-    LazyLock::new(|| LoadedModel::load("smollm2", &model_path(), &LoadOptions { context: 1024 }).unwrap());
+    LazyLock::new(|| LoadedModel::load("smollm2", &model_path(), &LoadOptions::new(1024)).unwrap());
 
 fn model_path() -> PathBuf {
     let path = std::env::var_os("AIOS_TEST_MODEL").map_or_else(|| PathBuf::from(BUILT_MODEL), PathBuf::from);

@@ -205,7 +205,7 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("letters")).unwrap();
     tiny_model::write(&dir.path().join("letters/model.gguf"));
-    let options = LoadOptions { context: tiny_model::CONTEXT };
+    let options = LoadOptions::new(tiny_model::CONTEXT);
     let default = Some("letters".to_owned());
     let registry = Registry::new(vec![dir.path().to_owned()], default, options, letters::loader(control.clone()));
     let registry = Arc::new(registry);

@@ -4,20 +4,34 @@
 //! Weights are read once, from the file straight into candle's blocks, and stay in the file's own format: rows of the
 //! embedding are expanded one at a time, and a model without a head of its own uses the embedding for it.
 
+mod native;
 mod parameters;
 mod session;
 
 use std::sync::Arc;
 
+use aios_kernels::Isa;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 
 use super::{Engine, EngineError, EngineInfo, Session};
-use crate::gguf::{Gguf, GgufError};
+use crate::gguf::{Gguf, GgufError, TensorInfo};
 use parameters::Parameters;
 
-/// A loaded model.
-pub(super) struct Llama {
+/// Loads `gguf` for contexts of at most `context` tokens: into panels where the kernels know all of its formats and sizes
+/// and have vector instructions for this CPU (or are told which to use), else into candle.
+pub(super) fn load(gguf: &Gguf, context: usize, isa: Option<Isa>) -> Result<Box<dyn Engine>, EngineError> {
+    let parameters = Parameters::from_gguf(gguf, context)?;
+    refuse_unknown_tensors(gguf, &parameters)?;
+    let isa = isa.or_else(|| Some(Isa::detect()).filter(|isa| !isa.is_portable()));
+    match isa.filter(|_| native::supports(gguf, &parameters)) {
+        Some(isa) => Ok(Box::new(native::Native::load(gguf, parameters, isa)?)),
+        None => Ok(Box::new(Llama::load(gguf, parameters)?)),
+    }
+}
+
+/// A model loaded into candle.
+struct Llama {
     info: EngineInfo,
     weights: Arc<Weights>,
 }
@@ -47,10 +61,7 @@ struct Layer {
 }
 
 impl Llama {
-    /// Loads `gguf` for contexts of at most `context` tokens.
-    pub(super) fn load(gguf: &Gguf, context: usize) -> Result<Self, EngineError> {
-        let parameters = Parameters::from_gguf(gguf, context)?;
-        refuse_unknown_tensors(gguf, &parameters)?;
+    fn load(gguf: &Gguf, parameters: Parameters) -> Result<Self, EngineError> {
         let rope = rope_tables(gguf, &parameters)?;
         let loader = Loader { gguf };
 
@@ -63,14 +74,19 @@ impl Llama {
         let layers = (0..parameters.layers).map(|index| loader.layer(index, &parameters)).collect::<Result<_, _>>()?;
         let norm = loader.vector("output_norm.weight", parameters.embedding)?;
 
-        let weights = gguf.tensors().values().map(|tensor| tensor.shape.iter().product::<usize>() as u64);
-        let info = EngineInfo {
-            architecture: "llama".to_owned(),
-            parameters: weights.sum(),
-            vocabulary: parameters.vocabulary,
-            context_length: parameters.context,
-        };
+        let info = info(gguf, &parameters, "candle");
         Ok(Self { info, weights: Arc::new(Weights { parameters, embedding, layers, norm, head, rope }) })
+    }
+}
+
+fn info(gguf: &Gguf, parameters: &Parameters, arithmetic: &'static str) -> EngineInfo {
+    let weights = gguf.tensors().values().map(|tensor| tensor.shape.iter().product::<usize>() as u64);
+    EngineInfo {
+        architecture: "llama".to_owned(),
+        arithmetic,
+        parameters: weights.sum(),
+        vocabulary: parameters.vocabulary,
+        context_length: parameters.context,
     }
 }
 
@@ -129,13 +145,18 @@ impl Loader<'_> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<QTensor, EngineError> {
-        if let Some(tensor) = self.gguf.tensors().get(name).filter(|tensor| tensor.shape != shape) {
-            let reason = format!("tensor {name} has shape {:?}, the metadata needs {shape:?}", tensor.shape);
-            return Err(self.gguf.error(reason).into());
-        }
-        let (tensor, blocks) = self.gguf.read_tensor(name)?;
+        let (tensor, blocks) = self.blocks(name, shape)?;
         let storage = QStorage::from_data(blocks.into(), &Device::Cpu, tensor.dtype)?;
         Ok(QTensor::new(storage, shape)?)
+    }
+
+    /// A tensor as it lies in the file.
+    fn blocks(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, Vec<u8>), GgufError> {
+        if let Some(tensor) = self.gguf.tensors().get(name).filter(|tensor| tensor.shape != shape) {
+            let reason = format!("tensor {name} has shape {:?}, the metadata needs {shape:?}", tensor.shape);
+            return Err(self.gguf.error(reason));
+        }
+        self.gguf.read_tensor(name)
     }
 }
 
@@ -166,8 +187,8 @@ fn refuse_unknown_tensors(gguf: &Gguf, parameters: &Parameters) -> Result<(), Gg
     }
 }
 
-/// Cosines and sines of every position's angles, in double precision until the end: angles grow to thousands.
-fn rope_tables(gguf: &Gguf, parameters: &Parameters) -> Result<(Tensor, Tensor), EngineError> {
+/// What each pair of a head's values turns by from one position to the next, in radians.
+fn rope_frequencies(gguf: &Gguf, parameters: &Parameters) -> Result<Vec<f64>, EngineError> {
     let pairs = parameters.head_size / 2;
     let mut frequencies: Vec<f64> = (0..pairs)
         .map(|pair| {
@@ -181,6 +202,13 @@ fn rope_tables(gguf: &Gguf, parameters: &Parameters) -> Result<(Tensor, Tensor),
             *frequency /= f64::from(factor);
         }
     }
+    Ok(frequencies)
+}
+
+/// Cosines and sines of every position's angles, in double precision until the end: angles grow to thousands.
+fn rope_tables(gguf: &Gguf, parameters: &Parameters) -> Result<(Tensor, Tensor), EngineError> {
+    let frequencies = rope_frequencies(gguf, parameters)?;
+    let pairs = frequencies.len();
     let table = |function: fn(f64) -> f64| {
         let positions = 0..parameters.context;
         let values =

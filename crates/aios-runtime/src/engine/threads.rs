@@ -1,12 +1,24 @@
-//! How many threads candle computes with.
+//! How many threads compute.
 //!
-//! candle sizes its pools once per process, at their first use, by two environment variables; it has no other setting.
-//! Setting them also spares it a look into `/proc/cpuinfo` at every matrix product.
+//! Models share one team of threads, and candle's pools are as large. candle sizes its pools once per process, at their
+//! first use, by two environment variables; it has no other setting. Setting them also spares it a look into
+//! `/proc/cpuinfo` at every matrix product.
 
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
+
+use aios_kernels::Team;
 
 /// Read by candle's own pool for quantized products and by rayon's for the others.
 const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
+
+static THREADS: OnceLock<usize> = OnceLock::new();
+
+/// The threads that compute for all models of this process, as many as [`use_threads`] said.
+pub(super) fn team() -> &'static Team {
+    static TEAM: OnceLock<Team> = OnceLock::new();
+    TEAM.get_or_init(|| Team::new(*THREADS.get_or_init(|| available_parallelism().map_or(1, usize::from))))
+}
 
 /// Why the number of threads can't be set.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +41,7 @@ pub fn use_threads(threads: usize) -> Result<(), ThreadsError> {
         return Err(ThreadsError::TooLate(running));
     }
     let threads = if threads == 0 { available_parallelism().map_or(1, usize::from) } else { threads };
+    let _ = THREADS.set(threads);
     for variable in VARIABLES {
         // SAFETY: this is the only thread of the process, so nobody reads the environment meanwhile.
         unsafe { std::env::set_var(variable, threads.to_string()) };
