@@ -103,17 +103,34 @@ pub(crate) fn place(layout: Layout, lane: usize, decoded: &Codes, numbers: &mut 
     for (which, number) in decoded.numbers.iter().take(layout.numbers()).enumerate() {
         numbers[(which * LANES + lane) * 2..][..2].copy_from_slice(&number.to_le_bytes());
     }
-    for (column, code) in decoded.codes.iter().enumerate() {
-        let (quad, byte) = (column / 4, lane * 4 + column % 4);
-        match layout {
-            Layout::U8 => codes[quad * 64 + byte] = *code,
-            _ => codes[quad % 4 * 64 + byte] |= (code & 15) << (quad / 4 * 4),
+    let line = |codes: &mut [u8], line: usize, bytes: [u8; 4]| {
+        codes[line * 64 + lane * 4..][..4].copy_from_slice(&bytes);
+    };
+    let quads = decoded.codes.as_chunks::<4>().0;
+    if layout == Layout::U8 {
+        for (index, quad) in quads.iter().enumerate() {
+            line(codes, index, *quad);
         }
-        match layout {
-            Layout::U5 | Layout::U5Minimum => codes[256 + quad * 8 + byte / 8] |= (code >> 4 & 1) << (byte % 8),
-            Layout::U6 => codes[256 + quad / 4 * 64 + byte] |= (code >> 4) << (quad % 4 * 2),
-            Layout::U4 | Layout::U4Minimum | Layout::U8 => {}
+        return;
+    }
+    for (index, (low, high)) in quads[..4].iter().zip(&quads[4..]).enumerate() {
+        line(codes, index, std::array::from_fn(|column| low[column] & 15 | high[column] << 4));
+    }
+    match layout {
+        Layout::U5 | Layout::U5Minimum => {
+            for (index, quad) in quads.iter().enumerate() {
+                let bits = (0..4).fold(0, |bits, column| bits | (quad[column] >> 4) << column);
+                codes[256 + index * 8 + lane / 2] |= bits << (lane % 2 * 4);
+            }
         }
+        Layout::U6 => {
+            for (index, four) in quads.chunks_exact(4).enumerate() {
+                let bits =
+                    |column: usize| (0..4).fold(0, |bits, quad: usize| bits | (four[quad][column] >> 4) << (quad * 2));
+                line(codes, 4 + index, std::array::from_fn(bits));
+            }
+        }
+        Layout::U4 | Layout::U4Minimum | Layout::U8 => {}
     }
 }
 
