@@ -6,15 +6,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/candle.rs"]
+mod candle;
+#[path = "support/factory_model.rs"]
+mod factory_model;
+
 use std::io::Cursor;
-use std::path::PathBuf;
 
 use aios_kernels::Isa;
 use aios_runtime::engine::Cancel;
 use aios_runtime::model::{LoadOptions, LoadedModel};
+use candle_core::Device;
 use candle_core::quantized::gguf_file::{self, Content};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
 
 const CONTEXT: usize = 512;
@@ -36,17 +40,9 @@ const TEXTS: [&str; 4] = [
      \"humidity\": 0.58},\n    {\"time\": \"2024-05-01T10:00:00Z\", \"temperature\": 20.1, \"humidity\": 0.55}\n  ]\n}\n",
 ];
 
-fn model_path() -> PathBuf {
-    const BUILT: &str =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../output/images/models/smollm2-135m-instruct/model.gguf");
-    let path = std::env::var_os("AIOS_TEST_MODEL").map_or_else(|| PathBuf::from(BUILT), PathBuf::from);
-    assert!(path.is_file(), "{} is missing: build the image once, or set AIOS_TEST_MODEL", path.display());
-    path
-}
-
 /// The model with all weights expanded.
 fn in_full() -> ModelWeights {
-    let mut file = std::fs::File::open(model_path()).unwrap();
+    let mut file = std::fs::File::open(factory_model::path()).unwrap();
     let content = Content::read(&mut file).unwrap();
     let names: Vec<&String> = content.tensor_infos.keys().collect();
     let expand = |name: &&String| {
@@ -59,8 +55,7 @@ fn in_full() -> ModelWeights {
     let mut expanded = Cursor::new(Vec::new());
     gguf_file::write(&mut expanded, &metadata, &named).unwrap();
     expanded.set_position(0);
-    let content = Content::read(&mut expanded).unwrap();
-    ModelWeights::from_gguf(content, &mut expanded, &Device::Cpu).unwrap()
+    candle::read(&mut expanded)
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
@@ -151,7 +146,8 @@ fn rounding_hardly_changes_what_the_model_predicts() {
     for isa in Isa::available() {
         for step in [1, 3] {
             let model =
-                LoadedModel::load("smollm2", &model_path(), &LoadOptions { context: CONTEXT, isa: Some(isa) }).unwrap();
+                LoadedModel::load("smollm2", &factory_model::path(), &LoadOptions { context: CONTEXT, isa: Some(isa) })
+                    .unwrap();
             subjects.push(Subject { isa, step, model, sums: Sums::default() });
         }
     }
@@ -161,8 +157,7 @@ fn rounding_hardly_changes_what_the_model_predicts() {
         reference.clear_kv_cache();
         let mut sessions: Vec<_> = subjects.iter().map(|subject| subject.model.engine.session().unwrap()).collect();
         for position in 1..tokens.len() {
-            let input = Tensor::new(&tokens[position - 1..position], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-            let logits = reference.forward(&input, position - 1).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let logits = candle::logits(&mut reference, &tokens[position - 1..position], position - 1);
             let logs = log_softmax(&logits);
             for (subject, session) in subjects.iter_mut().zip(&mut sessions) {
                 if position % subject.step == 0 {

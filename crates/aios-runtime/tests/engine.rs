@@ -3,17 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/candle.rs"]
+mod candle;
 #[path = "support/tiny_model.rs"]
 mod tiny_model;
 
+use std::fs::File;
 use std::path::Path;
 
 use aios_runtime::engine::{Cancel, EngineError};
 use aios_runtime::model::{LoadOptions, LoadedModel};
-use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::Device;
+use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
-use candle_transformers::models::quantized_llama::ModelWeights;
 
 fn load(path: &Path, context: usize) -> LoadedModel {
     LoadedModel::load("tiny", path, &LoadOptions::new(context)).unwrap()
@@ -30,26 +32,15 @@ fn write_unquantized(path: &Path, change: impl FnOnce(&mut Vec<(String, Value)>)
     });
 }
 
-fn candle_model(path: &Path) -> ModelWeights {
-    let mut file = std::fs::File::open(path).unwrap();
-    let content = gguf_file::Content::read(&mut file).unwrap();
-    ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap()
-}
-
-fn candle_logits(model: &mut ModelWeights, tokens: &[u32], position: usize) -> Vec<f32> {
-    let input = Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-    model.forward(&input, position).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-}
-
 fn assert_same_as_candle(path: &Path) {
     let model = load(path, tiny_model::CONTEXT);
-    let mut reference = candle_model(path);
+    let mut reference = candle::read(&mut File::open(path).unwrap());
     let mut session = model.engine.session().unwrap();
 
     let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
     let mut position = 0;
     for step in 0..40 {
-        let theirs = candle_logits(&mut reference, &tokens, position);
+        let theirs = candle::logits(&mut reference, &tokens, position);
         position += tokens.len();
         let ours = session.forward(&tokens, &Cancel::default()).unwrap();
         let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
@@ -136,12 +127,12 @@ fn quantized_weights_give_the_logits_of_the_same_numbers_in_full_precision() {
         }
         let models = [&rounded, &exact].map(|path| load(path, tiny_model::CONTEXT));
         let [mut session, mut in_full] = models.each_ref().map(|model| model.engine.session().unwrap());
-        let mut candle = candle_model(&rounded);
+        let mut reference = candle::read(&mut File::open(&rounded).unwrap());
         let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
         let (mut position, mut errors) = (0, [0.0; 2]);
         for step in 0..40 {
             let expected = in_full.forward(&tokens, &Cancel::default()).unwrap().to_vec();
-            let theirs = candle_logits(&mut candle, &tokens, position);
+            let theirs = candle::logits(&mut reference, &tokens, position);
             let ours = session.forward(&tokens, &Cancel::default()).unwrap();
             for (error, found) in errors.iter_mut().zip([ours, &theirs]) {
                 *error += distance(found, &expected) / distance(&expected, &vec![0.0; expected.len()]) / 40.0;

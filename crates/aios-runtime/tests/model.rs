@@ -4,8 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/candle.rs"]
+mod candle;
+#[path = "support/factory_model.rs"]
+mod factory_model;
+
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use aios_runtime::engine::Cancel;
@@ -13,38 +18,12 @@ use aios_runtime::generate::{Finish, GenerateError, GenerateRequest, Generated, 
 use aios_runtime::model::{LoadOptions, LoadedModel};
 use aios_runtime::sampling::Sampling;
 use aios_runtime::template::ChatMessage;
-use candle_core::quantized::gguf_file;
-use candle_core::{Device, Tensor};
-use candle_transformers::models::quantized_llama::ModelWeights;
 
-const BUILT_MODEL: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../output/images/models/smollm2-135m-instruct/model.gguf");
 const IM_START: u32 = 1;
 const IM_END: u32 = 2;
 
 static MODEL: LazyLock<LoadedModel> =
-    LazyLock::new(|| LoadedModel::load("smollm2", &model_path(), &LoadOptions::new(1024)).unwrap());
-
-fn model_path() -> PathBuf {
-    let path = std::env::var_os("AIOS_TEST_MODEL").map_or_else(|| PathBuf::from(BUILT_MODEL), PathBuf::from);
-    assert!(
-        path.is_file(),
-        "{} is missing: build the image once, or set AIOS_TEST_MODEL to a SmolLM2-135M-Instruct GGUF file",
-        path.display()
-    );
-    path
-}
-
-fn reference() -> ModelWeights {
-    let mut file = std::fs::File::open(model_path()).unwrap();
-    let content = gguf_file::Content::read(&mut file).unwrap();
-    ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap()
-}
-
-fn reference_logits(model: &mut ModelWeights, tokens: &[u32], position: usize) -> Vec<f32> {
-    let input = Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-    model.forward(&input, position).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-}
+    LazyLock::new(|| LoadedModel::load("smollm2", &factory_model::path(), &LoadOptions::new(1024)).unwrap());
 
 fn cosine(left: &[f32], right: &[f32]) -> f64 {
     assert_eq!(left.len(), right.len());
@@ -80,11 +59,11 @@ fn answer(request: &GenerateRequest) -> (String, Result<Generated, GenerateError
     (text, result)
 }
 
-/// The reference rounds all activations to 8 bits, the engine those of single tokens; that this shakes the logits by up to
+/// Both round activations to 8 bits, the engine the head's to 15; that this shakes the logits by up to
 /// a percent is the price of quantized products. `tests/engine.rs` compares without rounding.
 #[test]
 fn logits_are_those_of_candle_transformers() {
-    let mut reference = reference();
+    let mut reference = candle::read(&mut File::open(factory_model::path()).unwrap());
     let question = MODEL.chat_tokens(&user("What is the capital of Germany?")).unwrap();
     let counting = "One two three four five six seven eight nine ten. ".repeat(6);
     let cases = [
@@ -97,12 +76,12 @@ fn logits_are_those_of_candle_transformers() {
     for (prompt, continuation) in cases {
         reference.clear_kv_cache();
         let mut session = MODEL.engine.session().unwrap();
-        let mut theirs = reference_logits(&mut reference, &prompt, 0);
+        let mut theirs = candle::logits(&mut reference, &prompt, 0);
         let mut ours = session.forward(&prompt, &Cancel::default()).unwrap().to_vec();
         for (step, token) in MODEL.text_tokens(continuation).unwrap().into_iter().enumerate() {
             similarities.push(cosine(&ours, &theirs));
             agreements += usize::from(argmax(&ours) == argmax(&theirs));
-            theirs = reference_logits(&mut reference, &[token], prompt.len() + step);
+            theirs = candle::logits(&mut reference, &[token], prompt.len() + step);
             ours = session.forward(&[token], &Cancel::default()).unwrap().to_vec();
         }
     }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/factory_model.rs"]
+mod factory_model;
+
 use std::{
     fs,
     net::TcpListener,
@@ -23,14 +26,6 @@ impl Drop for Started {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn model() -> PathBuf {
-    let built =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../output/images/models/smollm2-135m-instruct/model.gguf");
-    let path = std::env::var_os("AIOS_TEST_MODEL").map_or(built, PathBuf::from);
-    assert!(path.is_file(), "there is no model at {}: run `make`, or set AIOS_TEST_MODEL", path.display());
-    path.canonicalize().unwrap()
 }
 
 /// A Python with the client, kept between runs.
@@ -58,7 +53,11 @@ fn free_port() -> u16 {
 fn start(dir: &Path, port: u16) -> Started {
     let root = dir.display();
     fs::create_dir_all(dir.join("models/smollm2-135m-instruct")).unwrap();
-    std::os::unix::fs::symlink(model(), dir.join("models/smollm2-135m-instruct/model.gguf")).unwrap();
+    std::os::unix::fs::symlink(
+        factory_model::path().canonicalize().unwrap(),
+        dir.join("models/smollm2-135m-instruct/model.gguf"),
+    )
+    .unwrap();
     fs::write(dir.join("token"), TOKEN).unwrap();
     fs::set_permissions(dir.join("token"), fs::Permissions::from_mode(0o400)).unwrap();
     let config = format!(

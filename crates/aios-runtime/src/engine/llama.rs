@@ -1,4 +1,5 @@
-//! The `llama` architecture on candle: SmolLM2, Llama 2 and 3, Mistral, and what else has their layers.
+//! The `llama` architecture: SmolLM2, Llama 2 and 3, Mistral, and what else has their layers; in `native` on the kernels,
+//! in this file and `session` on candle.
 //!
 //! candle brings the block formats and the products with them; the layers, the cache and the order of work are here.
 //! Weights are read once, from the file straight into candle's blocks, and stay in the file's own format: rows of the
@@ -40,7 +41,7 @@ struct Llama {
 struct Weights {
     parameters: Parameters,
     embedding: Arc<QTensor>,
-    layers: Vec<Layer>,
+    layers: Vec<Layer<QTensor, Tensor>>,
     norm: Tensor,
     head: Arc<QTensor>,
     /// Cosines and sines by position: `(context, head_size / 2)` each.
@@ -48,16 +49,43 @@ struct Weights {
 }
 
 /// One transformer block. Matrices are `(outputs, inputs)`.
-struct Layer {
-    attention_norm: Tensor,
-    query: QTensor,
-    key: QTensor,
-    value: QTensor,
-    attention_output: QTensor,
-    feed_forward_norm: Tensor,
-    gate: QTensor,
-    up: QTensor,
-    down: QTensor,
+struct Layer<Matrix, Vector> {
+    attention_norm: Vector,
+    query: Matrix,
+    key: Matrix,
+    value: Matrix,
+    attention_output: Matrix,
+    feed_forward_norm: Vector,
+    gate: Matrix,
+    up: Matrix,
+    down: Matrix,
+}
+
+impl<Matrix, Vector> Layer<Matrix, Vector> {
+    /// Layer `index`: `matrix(name, outputs, inputs)` and `vector(name, length)` read its tensors.
+    fn load(
+        index: usize,
+        parameters: &Parameters,
+        matrix: impl Fn(&str, usize, usize) -> Result<Matrix, EngineError>,
+        vector: impl Fn(&str, usize) -> Result<Vector, EngineError>,
+    ) -> Result<Self, EngineError> {
+        let matrix = |name: &str, outputs, inputs| matrix(&format!("blk.{index}.{name}.weight"), outputs, inputs);
+        let vector = |name: &str| vector(&format!("blk.{index}.{name}.weight"), parameters.embedding);
+        let (embedding, feed_forward) = (parameters.embedding, parameters.feed_forward);
+        let queries = parameters.heads * parameters.head_size;
+        let keys = parameters.key_heads * parameters.head_size;
+        Ok(Self {
+            attention_norm: vector("attn_norm")?,
+            query: matrix("attn_q", queries, embedding)?,
+            key: matrix("attn_k", keys, embedding)?,
+            value: matrix("attn_v", keys, embedding)?,
+            attention_output: matrix("attn_output", embedding, queries)?,
+            feed_forward_norm: vector("ffn_norm")?,
+            gate: matrix("ffn_gate", feed_forward, embedding)?,
+            up: matrix("ffn_up", feed_forward, embedding)?,
+            down: matrix("ffn_down", embedding, feed_forward)?,
+        })
+    }
 }
 
 impl Llama {
@@ -71,7 +99,12 @@ impl Llama {
             true => Arc::new(loader.matrix("output.weight", parameters.vocabulary, parameters.embedding)?),
             false => Arc::clone(&embedding),
         };
-        let layers = (0..parameters.layers).map(|index| loader.layer(index, &parameters)).collect::<Result<_, _>>()?;
+        let layers = (0..parameters.layers)
+            .map(|index| {
+                let matrix = |name: &str, outputs, inputs| loader.matrix(name, outputs, inputs);
+                Layer::load(index, &parameters, matrix, |name, length| loader.vector(name, length))
+            })
+            .collect::<Result<_, _>>()?;
         let norm = loader.vector("output_norm.weight", parameters.embedding)?;
 
         let info = info(gguf, &parameters, "candle");
@@ -106,25 +139,6 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn layer(&self, index: usize, parameters: &Parameters) -> Result<Layer, EngineError> {
-        let matrix = |name: &str, outputs, inputs| self.matrix(&format!("blk.{index}.{name}.weight"), outputs, inputs);
-        let vector = |name: &str| self.vector(&format!("blk.{index}.{name}.weight"), parameters.embedding);
-        let (embedding, feed_forward) = (parameters.embedding, parameters.feed_forward);
-        let queries = parameters.heads * parameters.head_size;
-        let keys = parameters.key_heads * parameters.head_size;
-        Ok(Layer {
-            attention_norm: vector("attn_norm")?,
-            query: matrix("attn_q", queries, embedding)?,
-            key: matrix("attn_k", keys, embedding)?,
-            value: matrix("attn_v", keys, embedding)?,
-            attention_output: matrix("attn_output", embedding, queries)?,
-            feed_forward_norm: vector("ffn_norm")?,
-            gate: matrix("ffn_gate", feed_forward, embedding)?,
-            up: matrix("ffn_up", feed_forward, embedding)?,
-            down: matrix("ffn_down", embedding, feed_forward)?,
-        })
-    }
-
     fn matrix(&self, name: &str, outputs: usize, inputs: usize) -> Result<QTensor, EngineError> {
         let matrix = self.tensor(name, &[outputs, inputs])?;
         // candle's kernels take these formats two blocks at a time, and would panic on an odd one.

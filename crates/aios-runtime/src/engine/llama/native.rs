@@ -1,5 +1,5 @@
-//! The `llama` architecture on the kernels of `aios-kernels`: weights in panels, a batch of tokens through all layers,
-//! no memory taken on the way.
+//! The `llama` architecture on the kernels of `aios-kernels`: weights in panels, a batch of tokens through all layers. On
+//! the way memory is taken only where a context grows longer than it has been: for the scores of its positions.
 
 mod session;
 
@@ -9,7 +9,7 @@ use aios_kernels::{BLOCK, Format, Isa, LANES, Matrix};
 use candle_core::quantized::GgmlDType;
 
 use super::parameters::Parameters;
-use super::{Loader, info, rope_frequencies};
+use super::{Layer, Loader, info, rope_frequencies};
 use crate::engine::{Engine, EngineError, EngineInfo, Session};
 use crate::gguf::Gguf;
 
@@ -24,23 +24,10 @@ struct Weights {
     isa: Isa,
     parameters: Parameters,
     embedding: Arc<Matrix>,
-    layers: Vec<Layer>,
+    layers: Vec<Layer<Matrix, Vec<f32>>>,
     norm: Vec<f32>,
     head: Arc<Matrix>,
     frequencies: Vec<f64>,
-}
-
-/// One transformer block. Matrices are `(outputs, inputs)`.
-struct Layer {
-    attention_norm: Vec<f32>,
-    query: Matrix,
-    key: Matrix,
-    value: Matrix,
-    attention_output: Matrix,
-    feed_forward_norm: Vec<f32>,
-    gate: Matrix,
-    up: Matrix,
-    down: Matrix,
 }
 
 /// The kernels' name of a format; `None` for those that they don't know.
@@ -81,8 +68,12 @@ impl Native {
             true => Arc::new(matrix(&loader, "output.weight", parameters.vocabulary, parameters.embedding)?),
             false => Arc::clone(&embedding),
         };
-        let layers =
-            (0..parameters.layers).map(|index| layer(&loader, index, &parameters)).collect::<Result<_, _>>()?;
+        let layers = (0..parameters.layers)
+            .map(|index| {
+                let matrix = |name: &str, outputs, inputs| matrix(&loader, name, outputs, inputs);
+                Layer::load(index, &parameters, matrix, |name, length| vector(&loader, name, length))
+            })
+            .collect::<Result<_, _>>()?;
         let norm = vector(&loader, "output_norm.weight", parameters.embedding)?;
         let frequencies = rope_frequencies(gguf, &parameters)?;
         let info = info(gguf, &parameters, isa.name());
@@ -99,25 +90,6 @@ impl Engine for Native {
     fn session(&self) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(session::NativeSession::new(Arc::clone(&self.weights))))
     }
-}
-
-fn layer(loader: &Loader<'_>, index: usize, parameters: &Parameters) -> Result<Layer, EngineError> {
-    let matrix = |name: &str, outputs, inputs| matrix(loader, &format!("blk.{index}.{name}.weight"), outputs, inputs);
-    let vector = |name: &str| vector(loader, &format!("blk.{index}.{name}.weight"), parameters.embedding);
-    let (embedding, feed_forward) = (parameters.embedding, parameters.feed_forward);
-    let queries = parameters.heads * parameters.head_size;
-    let keys = parameters.key_heads * parameters.head_size;
-    Ok(Layer {
-        attention_norm: vector("attn_norm")?,
-        query: matrix("attn_q", queries, embedding)?,
-        key: matrix("attn_k", keys, embedding)?,
-        value: matrix("attn_v", keys, embedding)?,
-        attention_output: matrix("attn_output", embedding, queries)?,
-        feed_forward_norm: vector("ffn_norm")?,
-        gate: matrix("ffn_gate", feed_forward, embedding)?,
-        up: matrix("ffn_up", feed_forward, embedding)?,
-        down: matrix("ffn_down", embedding, feed_forward)?,
-    })
 }
 
 fn matrix(loader: &Loader<'_>, name: &str, rows: usize, columns: usize) -> Result<Matrix, EngineError> {

@@ -61,7 +61,7 @@ impl LlamaSession {
     fn attention(
         &self,
         index: usize,
-        layer: &Layer,
+        layer: &Layer<QTensor, Tensor>,
         input: &Tensor,
         start: usize,
         mask: Option<&Tensor>,
@@ -155,7 +155,7 @@ impl Session for LlamaSession {
     }
 }
 
-fn feed_forward(layer: &Layer, input: &Tensor) -> Result<Tensor> {
+fn feed_forward(layer: &Layer<QTensor, Tensor>, input: &Tensor) -> Result<Tensor> {
     let gate = silu(&multiply(&layer.gate, input)?)?;
     multiply(&layer.down, &(gate * multiply(&layer.up, input)?)?)
 }

@@ -95,7 +95,7 @@ impl NativeSession {
         Ok(())
     }
 
-    fn attention(&mut self, layer: &Layer, index: usize, start: usize, count: usize) {
+    fn attention(&mut self, layer: &Layer<Matrix, Vec<f32>>, index: usize, start: usize, count: usize) {
         let (isa, team, parameters) = (self.weights.isa, self.team, &self.weights.parameters);
         let values = &mut self.values;
         let hidden = &mut values.hidden[..parameters.embedding * count];
@@ -120,7 +120,7 @@ impl NativeSession {
         add(hidden, change);
     }
 
-    fn feed_forward(&mut self, layer: &Layer, count: usize) {
+    fn feed_forward(&mut self, layer: &Layer<Matrix, Vec<f32>>, count: usize) {
         let (isa, team, parameters) = (self.weights.isa, self.team, &self.weights.parameters);
         let values = &mut self.values;
         let hidden = &mut values.hidden[..parameters.embedding * count];
