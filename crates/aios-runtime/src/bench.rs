@@ -129,16 +129,16 @@ fn prompt(count: usize, vocabulary: usize) -> Vec<u32> {
 fn time_prefill(session: &mut dyn Session, prompt: &[u32]) -> Result<Duration> {
     session.truncate(0);
     let started = Instant::now();
-    session.forward(prompt, &Cancel::default())?;
+    session.forward(prompt, 1, &Cancel::default())?;
     Ok(started.elapsed())
 }
 
 fn time_decode(session: &mut dyn Session, prompt: &[u32], count: usize) -> Result<Duration> {
     session.truncate(0);
-    let mut next = likeliest(session.forward(prompt, &Cancel::default())?);
+    let mut next = likeliest(session.forward(prompt, 1, &Cancel::default())?);
     let started = Instant::now();
     for _ in 0..count {
-        next = likeliest(session.forward(&[next], &Cancel::default())?);
+        next = likeliest(session.forward(&[next], 1, &Cancel::default())?);
     }
     Ok(started.elapsed())
 }

@@ -58,11 +58,12 @@ pub trait Session: Send {
         self.len() == 0
     }
 
-    /// Appends `tokens` and returns the logits after the last of them, one per vocabulary entry.
+    /// Appends `tokens` and returns the logits after each of the last `outputs` of them, or after all where there are
+    /// fewer: row after row, one number per vocabulary entry.
     ///
-    /// `cancel` is looked at between batches and layers; a cancelled call returns [`EngineError::Cancelled`] and leaves
+    /// But for rounding, a token's logits do not depend on which tokens were handed in with it. `cancel` is looked at between batches and layers; a cancelled call returns [`EngineError::Cancelled`] and leaves
     /// the context as it was before the call.
-    fn forward(&mut self, tokens: &[u32], cancel: &Cancel) -> Result<&[f32], EngineError>;
+    fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError>;
 
     /// Shortens the context to its first `len` tokens. Does nothing where it is no longer than that.
     fn truncate(&mut self, len: usize);

@@ -111,7 +111,7 @@ pub fn generate(
 
     let started = Instant::now();
     session.truncate(0);
-    let mut logits = session.forward(&request.prompt_tokens, &request.cancel)?;
+    let mut logits = session.forward(&request.prompt_tokens, 1, &request.cancel)?;
     let prefilled = Instant::now();
 
     let mut answer = Answer { decoder: StreamDecoder::default(), stop: StopMatcher::new(&request.stop), on_text };
@@ -132,7 +132,7 @@ pub fn generate(
             break Finish::Stop;
         }
         if completion_tokens < limit {
-            logits = session.forward(&[token], &request.cancel)?;
+            logits = session.forward(&[token], 1, &request.cancel)?;
         }
     };
     answer.finish()?;

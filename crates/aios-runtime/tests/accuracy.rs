@@ -162,7 +162,7 @@ fn rounding_hardly_changes_what_the_model_predicts() {
             for (subject, session) in subjects.iter_mut().zip(&mut sessions) {
                 if position % subject.step == 0 {
                     let logits =
-                        session.forward(&tokens[position - subject.step..position], &Cancel::default()).unwrap();
+                        session.forward(&tokens[position - subject.step..position], 1, &Cancel::default()).unwrap();
                     subject.sums.add(&logs, logits, tokens[position]);
                 }
             }

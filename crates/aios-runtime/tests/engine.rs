@@ -42,7 +42,7 @@ fn assert_same_as_candle(path: &Path) {
     for step in 0..40 {
         let theirs = candle::logits(&mut reference, &tokens, position);
         position += tokens.len();
-        let ours = session.forward(&tokens, &Cancel::default()).unwrap();
+        let ours = session.forward(&tokens, 1, &Cancel::default()).unwrap();
         let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
         for (token, (a, b)) in ours.iter().zip(&theirs).enumerate() {
             assert!((a - b).abs() < 1e-3 * largest, "step {step}, token {token}: {a} and {b}");
@@ -80,13 +80,42 @@ fn batches_and_single_tokens_lead_to_the_same_logits() {
     let tokens: Vec<u32> = (0..100).map(|index| 3 + index * 11 % 200).collect();
     let (mut whole, mut single) = (model.engine.session().unwrap(), model.engine.session().unwrap());
     let cancel = Cancel::default();
-    let expected = whole.forward(&tokens, &cancel).unwrap();
+    let expected = whole.forward(&tokens, 1, &cancel).unwrap();
     for token in &tokens[..99] {
-        single.forward(std::slice::from_ref(token), &cancel).unwrap();
+        single.forward(std::slice::from_ref(token), 1, &cancel).unwrap();
     }
-    let found = single.forward(&tokens[99..], &cancel).unwrap();
+    let found = single.forward(&tokens[99..], 1, &cancel).unwrap();
     for (a, b) in expected.iter().zip(found) {
         assert!((a - b).abs() < 1e-3, "{a} and {b}");
+    }
+}
+
+#[test]
+fn logits_can_be_had_after_several_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let tokens: Vec<u32> = (0..150).map(|index| 3 + index * 11 % 200).collect();
+    for quantized in [false, true] {
+        if quantized {
+            tiny_model::write(&path)
+        } else {
+            write_unquantized(&path, |_| {})
+        }
+        let model = load(&path, tiny_model::CONTEXT);
+        let vocabulary = model.engine.info().vocabulary;
+        let cancel = Cancel::default();
+        let mut single = model.engine.session().unwrap();
+        let expected: Vec<f32> =
+            tokens.iter().flat_map(|token| single.forward(&[*token], 1, &cancel).unwrap().to_vec()).collect();
+        for outputs in [0, 1, 7, 100, 1000] {
+            let mut whole = model.engine.session().unwrap();
+            let found = whole.forward(&tokens, outputs, &cancel).unwrap();
+            let rows = outputs.min(tokens.len());
+            assert_eq!(found.len(), rows * vocabulary);
+            for (a, b) in found.iter().zip(&expected[(tokens.len() - rows) * vocabulary..]) {
+                assert!((a - b).abs() < 1e-3, "{outputs} outputs, quantized {quantized}: {a} and {b}");
+            }
+        }
     }
 }
 
@@ -103,7 +132,7 @@ fn every_block_format_loads_and_computes() {
         });
         let model = load(&path, tiny_model::CONTEXT);
         let mut session = model.engine.session().unwrap();
-        let logits = session.forward(&[5, 6, 7], &Cancel::default()).unwrap();
+        let logits = session.forward(&[5, 6, 7], 1, &Cancel::default()).unwrap();
         assert!(logits.iter().all(|logit| logit.is_finite()) && logits.iter().any(|&logit| logit != 0.0), "{dtype:?}");
     }
 }
@@ -131,9 +160,9 @@ fn quantized_weights_give_the_logits_of_the_same_numbers_in_full_precision() {
         let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
         let (mut position, mut errors) = (0, [0.0; 2]);
         for step in 0..40 {
-            let expected = in_full.forward(&tokens, &Cancel::default()).unwrap().to_vec();
+            let expected = in_full.forward(&tokens, 1, &Cancel::default()).unwrap().to_vec();
             let theirs = candle::logits(&mut reference, &tokens, position);
-            let ours = session.forward(&tokens, &Cancel::default()).unwrap();
+            let ours = session.forward(&tokens, 1, &Cancel::default()).unwrap();
             for (error, found) in errors.iter_mut().zip([ours, &theirs]) {
                 *error += distance(found, &expected) / distance(&expected, &vec![0.0; expected.len()]) / 40.0;
             }
@@ -159,11 +188,11 @@ fn the_context_is_bounded_by_the_option_and_by_the_model() {
     let model = load(&path, 16);
     assert_eq!(model.engine.info().context_length, 16);
     let mut session = model.engine.session().unwrap();
-    session.forward(&[5; 10], &Cancel::default()).unwrap();
-    let result = session.forward(&[5; 7], &Cancel::default()).map(|_| ());
+    session.forward(&[5; 10], 1, &Cancel::default()).unwrap();
+    let result = session.forward(&[5; 7], 1, &Cancel::default()).map(|_| ());
     assert!(matches!(result, Err(EngineError::ContextFull { capacity: 16, needed: 17 })));
     assert_eq!(session.len(), 10);
-    session.forward(&[5; 6], &Cancel::default()).unwrap();
+    session.forward(&[5; 6], 1, &Cancel::default()).unwrap();
 }
 
 #[test]
@@ -173,10 +202,10 @@ fn a_cancelled_call_leaves_the_context_as_it_was() {
     tiny_model::write(&path);
     let model = load(&path, 64);
     let mut session = model.engine.session().unwrap();
-    session.forward(&[5; 3], &Cancel::default()).unwrap();
+    session.forward(&[5; 3], 1, &Cancel::default()).unwrap();
     let cancel = Cancel::default();
     cancel.cancel();
-    assert!(matches!(session.forward(&[6; 3], &cancel).map(|_| ()), Err(EngineError::Cancelled)));
+    assert!(matches!(session.forward(&[6; 3], 1, &cancel).map(|_| ()), Err(EngineError::Cancelled)));
     assert_eq!(session.len(), 3);
 }
 
@@ -187,6 +216,6 @@ fn a_token_beyond_the_vocabulary_is_an_error() {
     tiny_model::write(&path);
     let model = load(&path, 64);
     let mut session = model.engine.session().unwrap();
-    assert!(session.forward(&[u32::MAX], &Cancel::default()).is_err());
+    assert!(session.forward(&[u32::MAX], 1, &Cancel::default()).is_err());
     assert!(session.is_empty());
 }

@@ -226,7 +226,7 @@ proptest! {
             let tokens = model.text_tokens("the quick brown fox").unwrap();
             let mut session = model.engine.session().unwrap();
             if tokens.len() < model.engine.info().context_length {
-                session.forward(&tokens, &Cancel::default()).unwrap();
+                session.forward(&tokens, 1, &Cancel::default()).unwrap();
             }
         }
     }

@@ -77,12 +77,12 @@ fn logits_are_those_of_candle_transformers() {
         reference.clear_kv_cache();
         let mut session = MODEL.engine.session().unwrap();
         let mut theirs = candle::logits(&mut reference, &prompt, 0);
-        let mut ours = session.forward(&prompt, &Cancel::default()).unwrap().to_vec();
+        let mut ours = session.forward(&prompt, 1, &Cancel::default()).unwrap().to_vec();
         for (step, token) in MODEL.text_tokens(continuation).unwrap().into_iter().enumerate() {
             similarities.push(cosine(&ours, &theirs));
             agreements += usize::from(argmax(&ours) == argmax(&theirs));
             theirs = candle::logits(&mut reference, &[token], prompt.len() + step);
-            ours = session.forward(&[token], &Cancel::default()).unwrap().to_vec();
+            ours = session.forward(&[token], 1, &Cancel::default()).unwrap().to_vec();
         }
     }
     let mean = similarities.iter().sum::<f64>() / similarities.len() as f64;
@@ -100,10 +100,10 @@ fn a_context_that_was_cut_back_continues_as_if_it_had_never_been_longer() {
     let cancel = Cancel::default();
     let mut session = MODEL.engine.session().unwrap();
     let tokens = MODEL.text_tokens("One two three four five six seven eight").unwrap();
-    let direct = session.forward(&tokens, &cancel).unwrap().to_vec();
+    let direct = session.forward(&tokens, 1, &cancel).unwrap().to_vec();
     session.truncate(4);
     assert_eq!(session.len(), 4);
-    let again = session.forward(&tokens[4..], &cancel).unwrap().to_vec();
+    let again = session.forward(&tokens[4..], 1, &cancel).unwrap().to_vec();
     assert!(cosine(&direct, &again) > 0.9999);
 }
 
@@ -158,7 +158,7 @@ fn cancelling_stops_the_prefill_after_at_most_a_batch() {
     let tokens = MODEL.text_tokens(&"word ".repeat(900)).unwrap();
     let mut session = MODEL.engine.session().unwrap();
     let started = std::time::Instant::now();
-    session.forward(&tokens, &Cancel::default()).unwrap();
+    session.forward(&tokens, 1, &Cancel::default()).unwrap();
     let whole = started.elapsed();
     session.truncate(10);
 
@@ -169,7 +169,7 @@ fn cancelling_stops_the_prefill_after_at_most_a_batch() {
             std::thread::sleep(whole / 10);
             cancel.cancel();
         });
-        session.forward(&tokens[10..], &cancel).map(|_| ())
+        session.forward(&tokens[10..], 1, &cancel).map(|_| ())
     });
     assert!(matches!(result, Err(aios_runtime::engine::EngineError::Cancelled)), "{result:?}");
     assert!(started.elapsed() < whole / 2, "cancelled at {:?}, took {:?} of {whole:?}", whole / 10, started.elapsed());

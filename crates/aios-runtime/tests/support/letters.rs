@@ -130,7 +130,7 @@ impl Engine for Letters {
 
     fn session(&self) -> Result<Box<dyn Session>, EngineError> {
         self.control.sessions.fetch_add(1, Ordering::SeqCst);
-        let (tokens, logits) = (Vec::new(), vec![0.0; self.next.len()]);
+        let (tokens, logits) = (Vec::new(), Vec::new());
         let (next, control) = (self.next.clone(), self.control.clone());
         Ok(Box::new(Context { next, panic: self.panic, fail: self.fail, control, tokens, logits }))
     }
@@ -141,7 +141,7 @@ impl Session for Context {
         self.tokens.len()
     }
 
-    fn forward(&mut self, tokens: &[u32], cancel: &Cancel) -> Result<&[f32], EngineError> {
+    fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError> {
         self.control.forwards.fetch_add(1, Ordering::SeqCst);
         assert!(!tokens.contains(&self.panic), "the test asked for a panic");
         if tokens.contains(&self.fail) {
@@ -152,10 +152,13 @@ impl Session for Context {
         }
         self.control.pass(cancel)?;
         self.tokens.extend_from_slice(tokens);
-        let likeliest = self.next[*tokens.last().unwrap() as usize];
+        let last = &tokens[tokens.len().saturating_sub(outputs)..];
         // The other tokens keep a chance, so that a draw at high temperature depends on the seed.
-        self.logits.fill(0.0);
-        self.logits[likeliest as usize] = 8.0;
+        self.logits.clear();
+        self.logits.resize(last.len() * self.next.len(), 0.0);
+        for (token, logits) in last.iter().zip(self.logits.chunks_exact_mut(self.next.len())) {
+            logits[self.next[*token as usize] as usize] = 8.0;
+        }
         Ok(&self.logits)
     }
 

@@ -100,11 +100,11 @@ impl LlamaSession {
         rotated.squeeze(0)
     }
 
-    /// Logits after the last of the hidden states.
-    fn head(&self, hidden: &Tensor) -> Result<Vec<f32>> {
-        let last = hidden.narrow(0, hidden.dim(0)? - 1, 1)?.contiguous()?;
+    /// Logits after the last `outputs` of the hidden states.
+    fn head(&self, hidden: &Tensor, outputs: usize) -> Result<Vec<f32>> {
+        let last = hidden.narrow(0, hidden.dim(0)? - outputs, outputs)?.contiguous()?;
         let last = rms_norm(&last, &self.weights.norm, self.weights.parameters.norm_epsilon)?;
-        multiply(&self.weights.head, &last)?.squeeze(0)?.to_vec1()
+        multiply(&self.weights.head, &last)?.flatten_all()?.to_vec1()
     }
 }
 
@@ -126,7 +126,7 @@ impl Session for LlamaSession {
         self.length
     }
 
-    fn forward(&mut self, tokens: &[u32], cancel: &Cancel) -> std::result::Result<&[f32], EngineError> {
+    fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> std::result::Result<&[f32], EngineError> {
         let parameters = &self.weights.parameters;
         let needed = self.length.saturating_add(tokens.len());
         if needed > parameters.context {
@@ -138,15 +138,16 @@ impl Session for LlamaSession {
         }
         let _guard = PoolGuard;
         let mut start = self.length;
-        let mut hidden = None;
+        let first_output = needed - outputs.min(tokens.len());
+        self.logits.clear();
         for batch in tokens.chunks(BATCH) {
-            hidden = Some(self.batch(batch, start, cancel)?);
+            let hidden = self.batch(batch, start, cancel)?;
             start += batch.len();
+            if start > first_output {
+                self.logits.extend(self.head(&hidden, batch.len().min(start - first_output))?);
+            }
         }
-        if let Some(hidden) = hidden {
-            self.logits = self.head(&hidden)?;
-            self.length = start;
-        }
+        self.length = start;
         Ok(&self.logits)
     }
 

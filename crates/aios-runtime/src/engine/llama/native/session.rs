@@ -36,6 +36,8 @@ struct Values {
     gate: Vec<f32>,
     up: Vec<f32>,
     scores: Vec<f32>,
+    /// The head's products for one token.
+    head: Vec<f32>,
     /// One token's embedding.
     row: Vec<f32>,
     normed: Activations,
@@ -63,6 +65,7 @@ impl NativeSession {
             gate: room(parameters.feed_forward),
             up: room(parameters.feed_forward),
             scores: Vec::new(),
+            head: vec![0.0; weights.head.panels() * LANES],
             row: vec![0.0; parameters.embedding],
             normed: rounded(parameters.embedding),
             joined: rounded(queries),
@@ -70,8 +73,7 @@ impl NativeSession {
             rope: Rope::adjacent(weights.frequencies.clone()),
         };
         let cache = Cache::new(parameters.layers, parameters.key_heads, parameters.head_size, parameters.context);
-        let logits = vec![0.0; weights.head.panels() * LANES];
-        Self { team, cache, length: 0, values, logits, weights }
+        Self { team, cache, length: 0, values, logits: Vec::new(), weights }
     }
 
     /// Runs one batch behind the first `start` tokens. Its hidden values stay where they are.
@@ -136,15 +138,18 @@ impl NativeSession {
         add(hidden, change);
     }
 
-    /// Logits after the last of `count` tokens of a batch.
-    fn head(&mut self, count: usize) {
+    /// Appends the logits after each of the last `outputs` of the `count` tokens of a batch.
+    fn head(&mut self, count: usize, outputs: usize) {
         let (isa, team, weights) = (self.weights.isa, self.team, &self.weights);
         let values = &mut self.values;
         let hidden = &values.hidden[..weights.parameters.embedding * count];
-        values.normed.fill_exact(isa, |row| {
-            rms_norm(isa, hidden, count, count - 1, &weights.norm, weights.parameters.norm_epsilon, row);
-        });
-        matmul(isa, team, [&*weights.head], &values.normed, [&mut self.logits]);
+        for token in count - outputs..count {
+            values.normed.fill_exact(isa, |row| {
+                rms_norm(isa, hidden, count, token, &weights.norm, weights.parameters.norm_epsilon, row);
+            });
+            matmul(isa, team, [&*weights.head], &values.normed, [&mut values.head]);
+            self.logits.extend_from_slice(&values.head[..weights.parameters.vocabulary]);
+        }
     }
 }
 
@@ -158,7 +163,7 @@ impl Session for NativeSession {
         self.length
     }
 
-    fn forward(&mut self, tokens: &[u32], cancel: &Cancel) -> Result<&[f32], EngineError> {
+    fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError> {
         let (context, vocabulary) = (self.weights.parameters.context, self.weights.parameters.vocabulary);
         let needed = self.length.saturating_add(tokens.len());
         if needed > context {
@@ -168,15 +173,15 @@ impl Session for NativeSession {
             return Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}")));
         }
         let mut start = self.length;
+        let first_output = needed - outputs.min(tokens.len());
+        self.logits.clear();
         for batch in tokens.chunks(BATCH) {
             self.batch(batch, start, cancel)?;
             start += batch.len();
+            self.head(batch.len(), batch.len().min(start.saturating_sub(first_output)));
         }
-        if let Some(last) = tokens.chunks(BATCH).last() {
-            self.head(last.len());
-            self.length = start;
-        }
-        Ok(&self.logits[..vocabulary])
+        self.length = start;
+        Ok(&self.logits)
     }
 
     fn truncate(&mut self, len: usize) {
