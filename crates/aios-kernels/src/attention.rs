@@ -124,10 +124,11 @@ pub fn attend(
     let scores = Shared(scores.as_mut_ptr());
     let out = Shared(out.as_mut_ptr());
     team.run(units * per_unit, |item, thread| {
+        // The last tokens see the most: so they come first.
+        let item = units * per_unit - 1 - item;
         let (unit, start) = (item / per_unit, item % per_unit * ROWS);
         let (row, count) = match tokens {
             1 => (Row { head: unit * group + start, token: 0 }, ROWS.min(group - start)),
-            // Taken from the last to the first: the last tokens see the most.
             _ => (Row { head: unit, token: start }, ROWS.min(tokens - start)),
         };
         let (keys, values) = cache.head(layer, row.head / group);

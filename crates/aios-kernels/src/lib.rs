@@ -1,7 +1,7 @@
 //! Arithmetic of transformer models on CPUs: products of quantized matrices, attention, and the small steps between them.
 //!
 //! ```text
-//!  GGUF blocks ── Matrix::pack ──▶ panels of 16 rows ──┐
+//!  GGUF blocks ── Packer::pack ──▶ panels of 16 rows ──┐
 //!  f32 rows ──── Activations::set ──▶ 8-bit blocks ────┴─ matmul ──▶ f32, panel by panel
 //! ```
 //!
@@ -17,7 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
 mod activations;
-mod aligned;
+mod arena;
 mod attention;
 mod float16;
 mod isa;
@@ -36,7 +36,7 @@ pub use activations::Activations;
 pub use attention::{Attention, Cache, attend};
 pub use isa::{Isa, IsaError};
 pub use matmul::matmul;
-pub use matrix::{Format, Matrix, PackError};
+pub use matrix::{Format, Matrix, PackError, Packer, Shape};
 pub use team::Team;
 pub use vector::{Rope, add, gather, rms_norm, scatter, swiglu};
 

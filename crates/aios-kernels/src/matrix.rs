@@ -1,10 +1,15 @@
 //! Quantized matrices, repacked for vector instructions.
 
 use std::fmt;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 
-use crate::aligned::AlignedBytes;
-use crate::pack;
-use crate::{BLOCK, LANES, float16};
+use crate::activations::Shared;
+use crate::arena::{Arena, Region};
+use crate::{BLOCK, LANES, Team, float16, pack};
+
+/// Bytes of a file that are packed at a time: what was read is still in the cache then.
+const PIECE: usize = 256 << 10;
 
 /// A block format of GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +59,7 @@ impl Format {
         }
     }
 
-    fn layout(self) -> Layout {
+    pub(crate) fn layout(self) -> Layout {
         match self {
             Self::Q4_0 => Layout::U4,
             Self::Q4_1 | Self::Q4K => Layout::U4Minimum,
@@ -144,76 +149,177 @@ pub enum PackError {
         /// Bytes that were given.
         found: usize,
         /// Bytes that the shape needs.
-        needed: u128,
+        needed: usize,
     },
+    /// The matrix is larger than any memory.
+    #[error("{rows} rows of {columns} values are more than fits into memory")]
+    TooLarge {
+        /// Rows.
+        rows: usize,
+        /// Values of a row.
+        columns: usize,
+    },
+}
+
+/// A matrix that can be packed: its format and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    format: Format,
+    rows: usize,
+    columns: usize,
+}
+
+impl Shape {
+    /// A matrix `(rows, columns)` of blocks of `format`, row by row.
+    pub fn new(format: Format, rows: usize, columns: usize) -> Result<Self, PackError> {
+        let block = format.block_values();
+        if columns == 0 || !columns.is_multiple_of(block) {
+            return Err(PackError::Columns { columns, block });
+        }
+        // Nothing that is computed of a shape is larger than four bytes a value of a matrix with some rows more.
+        let values = rows.checked_add(LANES).and_then(|rows| rows.checked_mul(columns));
+        match values.and_then(|values| values.checked_mul(4)).filter(|bytes| isize::try_from(*bytes).is_ok()) {
+            Some(_) => Ok(Self { format, rows, columns }),
+            None => Err(PackError::TooLarge { rows, columns }),
+        }
+    }
+
+    /// Bytes of all blocks in the file.
+    pub fn file_bytes(&self) -> usize {
+        self.rows * self.row_bytes()
+    }
+
+    /// Memory that the packed matrix takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        Arena::room(self.panels() * self.panel_bytes())
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.columns / self.format.block_values() * self.format.block_bytes()
+    }
+
+    fn panels(&self) -> usize {
+        self.rows.div_ceil(LANES)
+    }
+
+    /// Where a panel's codes begin.
+    fn codes_at(&self) -> usize {
+        (self.columns / BLOCK * self.format.layout().number_bytes()).next_multiple_of(64)
+    }
+
+    fn panel_bytes(&self) -> usize {
+        self.codes_at() + self.columns / BLOCK * self.format.layout().code_bytes()
+    }
+}
+
+/// Packs matrices into one piece of memory, on all threads of a team.
+pub struct Packer<'a> {
+    team: &'a Team,
+    arena: Arena,
+    /// What was read and is to be packed, for each thread.
+    pieces: Vec<Mutex<Vec<u8>>>,
+}
+
+impl<'a> Packer<'a> {
+    /// Takes memory for matrices of [`bytes`](Shape::bytes) together.
+    pub fn new(team: &'a Team, bytes: usize) -> io::Result<Self> {
+        let pieces = (0..team.threads()).map(|_| Mutex::default()).collect();
+        Ok(Self { team, arena: Arena::new(bytes)?, pieces })
+    }
+
+    /// Packs a matrix whose blocks `read(offset, bytes)` gives, from several threads at a time: those that lie at `offset`
+    /// of its file, counted from its own first one.
+    ///
+    /// # Panics
+    /// Where there is no more room for it.
+    pub fn pack<E: Send>(
+        &self,
+        shape: Shape,
+        read: impl Fn(usize, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Matrix, E> {
+        let mut bytes = self.arena.take(shape.panels() * shape.panel_bytes());
+        let (row_bytes, panel_bytes, codes_at) = (shape.row_bytes(), shape.panel_bytes(), shape.codes_at());
+        let step = (PIECE / (LANES * row_bytes)).max(1);
+        let memory = Shared(bytes.as_mut_ptr());
+        let failed = Mutex::new(None);
+        self.team.run(shape.panels().div_ceil(step), |piece, thread| {
+            let mut blocks = self.pieces[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            let (first, end) = (piece * step, ((piece + 1) * step).min(shape.panels()));
+            let (start, rows) = (first * LANES, (end * LANES).min(shape.rows) - first * LANES);
+            blocks.resize(rows * row_bytes, 0);
+            if let Err(error) = read(start * row_bytes, &mut blocks) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                return;
+            }
+            // SAFETY: the region has all panels, and these are this piece's alone.
+            let panels = unsafe {
+                std::slice::from_raw_parts_mut(memory.get().add(first * panel_bytes), (end - first) * panel_bytes)
+            };
+            for (panel, rows) in panels.chunks_exact_mut(panel_bytes).zip(blocks.chunks(LANES * row_bytes)) {
+                let (numbers, codes) = panel.split_at_mut(codes_at);
+                pack::panel(shape.format, rows, row_bytes, numbers, codes);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Matrix { shape, bytes }),
+        }
+    }
 }
 
 /// A matrix `(rows, columns)` in panels of [`LANES`] rows, the last one filled up with zeros.
 ///
 /// A panel is its scales, filled up to 64 bytes, then its codes: block after block of [`BLOCK`] columns.
 pub struct Matrix {
-    rows: usize,
-    columns: usize,
-    layout: Layout,
-    bytes: AlignedBytes,
+    shape: Shape,
+    bytes: Region,
 }
 
 impl fmt::Debug for Matrix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Matrix({:?} {}x{})", self.layout, self.rows, self.columns)
+        let Shape { format, rows, columns } = self.shape;
+        write!(formatter, "Matrix({format:?} {rows}x{columns})")
     }
 }
 
 impl Matrix {
-    /// Packs `blocks`, a tensor of a GGUF file as it lies there.
+    /// Packs `blocks`, a tensor of a GGUF file as it lies there, into memory of its own.
     pub fn pack(format: Format, rows: usize, columns: usize, blocks: &[u8]) -> Result<Self, PackError> {
-        let block = format.block_values();
-        if columns == 0 || !columns.is_multiple_of(block) {
-            return Err(PackError::Columns { columns, block });
+        let shape = Shape::new(format, rows, columns)?;
+        let (found, needed) = (blocks.len(), shape.file_bytes());
+        if found != needed {
+            return Err(PackError::Length { rows, columns, found, needed });
         }
-        let row_bytes = columns / block * format.block_bytes();
-        let needed = rows as u128 * row_bytes as u128;
-        if needed != blocks.len() as u128 {
-            return Err(PackError::Length { rows, columns, found: blocks.len(), needed });
+        let team = Team::new(1);
+        let packer = Packer::new(&team, shape.bytes()).map_err(|_| PackError::TooLarge { rows, columns })?;
+        let packed = packer.pack(shape, |offset, bytes| {
+            bytes.copy_from_slice(&blocks[offset..offset + bytes.len()]);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        match packed {
+            Ok(matrix) => Ok(matrix),
+            Err(never) => match never {},
         }
-        let layout = format.layout();
-        let mut matrix = Self { rows, columns, layout, bytes: AlignedBytes::default() };
-        matrix.bytes = AlignedBytes::zeroed(matrix.panels() * matrix.panel_bytes());
-        let panel_bytes = matrix.panel_bytes();
-        let codes_at = matrix.codes_at();
-        for (panel, rows) in
-            matrix.bytes.as_mut_slice().chunks_exact_mut(panel_bytes).zip(blocks.chunks(LANES * row_bytes))
-        {
-            let (numbers, codes) = panel.split_at_mut(codes_at);
-            for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-                pack::decode_row(format, row, |index, decoded| {
-                    let numbers = &mut numbers[index * layout.number_bytes()..][..layout.number_bytes()];
-                    let codes = &mut codes[index * layout.code_bytes()..][..layout.code_bytes()];
-                    pack::place(layout, lane, &decoded, numbers, codes);
-                });
-            }
-        }
-        Ok(matrix)
     }
 
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.shape.rows
     }
 
     /// Number of columns.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.shape.columns
     }
 
     /// Number of panels.
     pub fn panels(&self) -> usize {
-        self.rows.div_ceil(LANES)
+        self.shape.panels()
     }
 
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.as_slice().len()
+        self.shape.bytes()
     }
 
     /// Row `row` as numbers; `out` has as many as there are columns.
@@ -221,22 +327,23 @@ impl Matrix {
     /// # Panics
     /// Where there is no such row, or `out` has another length.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.columns, "row {row} of {self:?} into {} values", out.len());
+        assert!(row < self.rows() && out.len() == self.columns(), "row {row} of {self:?} into {} values", out.len());
+        let layout = self.layout();
         let (numbers, codes) = self.panel(row / LANES).split_at(self.codes_at());
         let number = |block: usize, which: usize| {
-            let at = block * self.layout.number_bytes() + (which * LANES + row % LANES) * 2;
+            let at = block * layout.number_bytes() + (which * LANES + row % LANES) * 2;
             float16::to_f32(u16::from_le_bytes([numbers[at], numbers[at + 1]]))
         };
         let mut expanded = [0; LANES * BLOCK];
         for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-            let codes = &codes[block * self.layout.code_bytes()..][..self.layout.code_bytes()];
-            pack::expand(self.layout, codes, &mut expanded);
+            let codes = &codes[block * layout.code_bytes()..][..layout.code_bytes()];
+            pack::expand(layout, codes, &mut expanded);
             for (column, out) in out.iter_mut().enumerate() {
                 let code = f32::from(expanded[column / 4 * 64 + row % LANES * 4 + column % 4]);
-                *out = match self.layout.offset() {
+                *out = match layout.offset() {
                     None => number(block, 0) * code + number(block, 1),
                     Some(offset) => {
-                        let half = if self.layout.numbers() == 2 { column / (BLOCK / 2) } else { 0 };
+                        let half = if layout.numbers() == 2 { column / (BLOCK / 2) } else { 0 };
                         number(block, half) * (code - f32::from(1u16 << offset))
                     }
                 };
@@ -245,19 +352,16 @@ impl Matrix {
     }
 
     pub(crate) fn layout(&self) -> Layout {
-        self.layout
+        self.shape.format.layout()
     }
 
     /// Where a panel's codes begin.
     pub(crate) fn codes_at(&self) -> usize {
-        (self.columns / BLOCK * self.layout.number_bytes()).next_multiple_of(64)
-    }
-
-    pub(crate) fn panel_bytes(&self) -> usize {
-        self.codes_at() + self.columns / BLOCK * self.layout.code_bytes()
+        self.shape.codes_at()
     }
 
     pub(crate) fn panel(&self, panel: usize) -> &[u8] {
-        &self.bytes.as_slice()[panel * self.panel_bytes()..][..self.panel_bytes()]
+        let bytes = self.shape.panel_bytes();
+        &self.bytes.as_slice()[panel * bytes..][..bytes]
     }
 }

@@ -1,136 +1,172 @@
-//! From the blocks of GGUF files to codes, and from codes to their places in a panel.
+//! From the blocks of GGUF files to panels.
 //!
-//! The block formats are those of ggml (`ggml-quants.c`, `ggml-common.h`).
+//! The block formats are those of ggml (`ggml-quants.c`, `ggml-common.h`). Codes are moved four at a time, in words of four
+//! bytes: a panel's bytes are those of the file in another order, so packing is as fast as memory allows.
 
 use crate::matrix::{Format, Layout};
 use crate::{BLOCK, LANES, float16};
 
-/// The codes of 32 values and their numbers, half precision: see [`Layout`].
-pub(crate) struct Codes {
-    pub(crate) codes: [u8; BLOCK],
-    pub(crate) numbers: [u16; 2],
+/// The codes of 32 values and their numbers, half precision: see [`Layout`]. Byte `j` of word `i` belongs to value
+/// `4 * i + j`.
+#[derive(Default)]
+struct Part {
+    /// The lowest four bits: of the first 16 values in the lower halves of bytes, of the others in the upper ones.
+    low: [u32; 4],
+    /// The fifth bit of each value.
+    fifth: u32,
+    /// The fifth and sixth bit of each value, in the lowest bits of its byte.
+    two: [u32; 8],
+    /// All eight bits.
+    whole: [u32; 8],
+    numbers: [u16; 2],
 }
 
-/// Hands each 32 values of `row` to `each`, with their index.
-pub(crate) fn decode_row(format: Format, row: &[u8], mut each: impl FnMut(usize, Codes)) {
-    for (block, bytes) in row.chunks_exact(format.block_bytes()).enumerate() {
-        match format {
-            Format::Q4_0 => each(block, Codes { codes: nibbles(&bytes[2..]), numbers: [half(bytes, 0), 0] }),
-            Format::Q4_1 => {
-                each(block, Codes { codes: nibbles(&bytes[4..]), numbers: [half(bytes, 0), half(bytes, 2)] })
-            }
-            Format::Q5_0 => {
-                each(
-                    block,
-                    Codes { codes: fifth_bit(nibbles(&bytes[6..]), &bytes[2..6]), numbers: [half(bytes, 0), 0] },
-                );
-            }
-            Format::Q5_1 => {
-                let codes = fifth_bit(nibbles(&bytes[8..]), &bytes[4..8]);
-                each(block, Codes { codes, numbers: [half(bytes, 0), half(bytes, 2)] });
-            }
-            Format::Q8_0 => {
-                let codes = std::array::from_fn(|index| bytes[2 + index] ^ 0x80);
-                each(block, Codes { codes, numbers: [half(bytes, 0), 0] });
-            }
-            Format::Q4K => super_block(bytes, &bytes[16..], None, |part, codes| each(block * 8 + part, codes)),
-            Format::Q5K => {
-                super_block(bytes, &bytes[48..], Some(&bytes[16..48]), |part, codes| each(block * 8 + part, codes))
-            }
-            Format::Q6K => six_bits(bytes, |part, codes| each(block * 8 + part, codes)),
+/// Writes up to [`LANES`] rows into the numbers and codes of their panel, all of which must be zero.
+pub(crate) fn panel(format: Format, rows: &[u8], row_bytes: usize, numbers: &mut [u8], codes: &mut [u8]) {
+    let layout = format.layout();
+    let mut panel = Panel { layout, rows, row_bytes, numbers, codes };
+    match format {
+        Format::Q4_0 => {
+            panel.fill(1, |block: &[u8; 18], _| Part { low: words(block, 2), numbers: [half(block, 0), 0], ..zero() })
         }
+        Format::Q4_1 => panel.fill(1, |block: &[u8; 20], _| Part {
+            low: words(block, 4),
+            numbers: [half(block, 0), half(block, 2)],
+            ..zero()
+        }),
+        Format::Q5_0 => panel.fill(1, |block: &[u8; 22], _| Part {
+            low: words(block, 6),
+            fifth: words::<1>(block, 2)[0],
+            numbers: [half(block, 0), 0],
+            ..zero()
+        }),
+        Format::Q5_1 => panel.fill(1, |block: &[u8; 24], _| Part {
+            low: words(block, 8),
+            fifth: words::<1>(block, 4)[0],
+            numbers: [half(block, 0), half(block, 2)],
+            ..zero()
+        }),
+        Format::Q8_0 => panel.fill(1, |block: &[u8; 34], _| Part {
+            whole: words::<8>(block, 2).map(|word| word ^ 0x8080_8080),
+            numbers: [half(block, 0), 0],
+            ..zero()
+        }),
+        Format::Q4K => panel.fill(8, |block: &[u8; 144], part| super_block(block, 16, None, part)),
+        Format::Q5K => panel.fill(8, |block: &[u8; 176], part| super_block(block, 48, Some(16), part)),
+        Format::Q6K => panel.fill(8, six_bits),
     }
+}
+
+fn zero() -> Part {
+    Part::default()
 }
 
 fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// The lower halves of 16 bytes, then their upper ones.
-fn nibbles(bytes: &[u8]) -> [u8; BLOCK] {
-    std::array::from_fn(|index| if index < 16 { bytes[index] & 15 } else { bytes[index - 16] >> 4 })
+fn words<const N: usize>(bytes: &[u8], at: usize) -> [u32; N] {
+    let words = bytes[at..at + N * 4].as_chunks::<4>().0;
+    std::array::from_fn(|index| u32::from_le_bytes(words[index]))
 }
 
-fn fifth_bit(mut codes: [u8; BLOCK], bits: &[u8]) -> [u8; BLOCK] {
-    for (index, code) in codes.iter_mut().enumerate() {
-        *code |= (bits[index / 8] >> (index % 8) & 1) << 4;
-    }
-    codes
+/// One of two sets of codes that share bytes: four bits of each, from bytes to halves as [`Part::low`] has them.
+fn nibbles(shared: [u32; 8], upper: bool) -> [u32; 4] {
+    let four = shared.map(|word| (if upper { word >> 4 } else { word }) & 0x0f0f_0f0f);
+    std::array::from_fn(|index| four[index] | four[index + 4] << 4)
 }
 
 /// Q4_K and Q5_K: eight parts of 32 values with scales and minima of six bits each.
-fn super_block(bytes: &[u8], low: &[u8], fifth: Option<&[u8]>, mut each: impl FnMut(usize, Codes)) {
-    let scale = float16::to_f32(half(bytes, 0));
-    let minimum = float16::to_f32(half(bytes, 2));
-    let packed = &bytes[4..16];
-    for part in 0..8 {
-        let (factor, subtrahend) = match part {
-            0..4 => (packed[part] & 63, packed[part + 4] & 63),
-            _ => (packed[part + 4] & 15 | packed[part - 4] >> 6 << 4, packed[part + 4] >> 4 | packed[part] >> 6 << 4),
-        };
-        let codes = std::array::from_fn(|index| {
-            let byte = low[part / 2 * 32 + index];
-            let code = if part % 2 == 0 { byte & 15 } else { byte >> 4 };
-            code | fifth.map_or(0, |fifth| (fifth[index] >> part & 1) << 4)
-        });
-        let numbers =
-            [float16::from_f32(scale * f32::from(factor)), float16::from_f32(-minimum * f32::from(subtrahend))];
-        each(part, Codes { codes, numbers });
-    }
+fn super_block(block: &[u8], low: usize, fifth: Option<usize>, part: usize) -> Part {
+    let scale = float16::to_f32(half(block, 0));
+    let minimum = float16::to_f32(half(block, 2));
+    let packed = &block[4..16];
+    let (factor, subtrahend) = match part {
+        0..4 => (packed[part] & 63, packed[part + 4] & 63),
+        _ => (packed[part + 4] & 15 | packed[part - 4] >> 6 << 4, packed[part + 4] >> 4 | packed[part] >> 6 << 4),
+    };
+    let fifth = fifth.map_or(0, |at| {
+        let bits = |index: usize| u32::from(block[at + index] >> part & 1) << index;
+        (0..BLOCK).fold(0, |all, index| all | bits(index))
+    });
+    let numbers = [float16::from_f32(scale * f32::from(factor)), float16::from_f32(-minimum * f32::from(subtrahend))];
+    Part { low: nibbles(words(block, low + part / 2 * 32), part % 2 == 1), fifth, numbers, ..zero() }
 }
 
 /// Q6_K: two halves of 128 values, in each of which four parts share bytes.
-fn six_bits(bytes: &[u8], mut each: impl FnMut(usize, Codes)) {
-    let scale = float16::to_f32(half(bytes, 208));
-    for part in 0..8 {
-        let (which, quarter) = (part / 4, part % 4);
-        let low = &bytes[which * 64 + quarter % 2 * 32..][..32];
-        let high = &bytes[128 + which * 32..][..32];
-        let codes = std::array::from_fn(|index| {
-            let four = if quarter < 2 { low[index] & 15 } else { low[index] >> 4 };
-            four | (high[index] >> (2 * quarter) & 3) << 4
-        });
-        let number = |half: usize| {
-            let factor = bytes[192 + which * 8 + quarter * 2 + half] as i8;
-            float16::from_f32(scale * f32::from(factor))
-        };
-        each(part, Codes { codes, numbers: [number(0), number(1)] });
+fn six_bits(block: &[u8; 210], part: usize) -> Part {
+    let scale = float16::to_f32(half(block, 208));
+    let (which, quarter) = (part / 4, part % 4);
+    let low = words(block, which * 64 + quarter % 2 * 32);
+    let high = words::<8>(block, 128 + which * 32);
+    let number = |half: usize| {
+        let factor = block[192 + which * 8 + quarter * 2 + half] as i8;
+        float16::from_f32(scale * f32::from(factor))
+    };
+    Part {
+        low: nibbles(low, quarter >= 2),
+        two: high.map(|word| word >> (2 * quarter) & 0x0303_0303),
+        numbers: [number(0), number(1)],
+        ..zero()
+    }
+}
+
+/// Rows of a file and the panel that they become.
+struct Panel<'a> {
+    layout: Layout,
+    rows: &'a [u8],
+    row_bytes: usize,
+    numbers: &'a mut [u8],
+    codes: &'a mut [u8],
+}
+
+impl Panel<'_> {
+    /// Fills the panel with what `read(block, part)` makes of the `parts` parts of each block of `BYTES` bytes.
+    #[inline(always)]
+    fn fill<const BYTES: usize>(&mut self, parts: usize, read: impl Fn(&[u8; BYTES], usize) -> Part) {
+        let layout = self.layout;
+        let numbers = self.numbers.chunks_exact_mut(layout.number_bytes());
+        let codes = self.codes.chunks_exact_mut(layout.code_bytes());
+        for (index, (numbers, codes)) in numbers.zip(codes).take(self.row_bytes / BYTES * parts).enumerate() {
+            let (block, part) = (index / parts, index % parts);
+            for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
+                let bytes = row[block * BYTES..].first_chunk().expect("invariant: a row is whole blocks");
+                place(layout, lane, &read(bytes, part), numbers, codes);
+            }
+        }
     }
 }
 
 /// Writes row `lane` of a block.
-pub(crate) fn place(layout: Layout, lane: usize, decoded: &Codes, numbers: &mut [u8], codes: &mut [u8]) {
-    for (which, number) in decoded.numbers.iter().take(layout.numbers()).enumerate() {
+#[inline(always)]
+fn place(layout: Layout, lane: usize, part: &Part, numbers: &mut [u8], codes: &mut [u8]) {
+    for (which, number) in part.numbers.iter().take(layout.numbers()).enumerate() {
         numbers[(which * LANES + lane) * 2..][..2].copy_from_slice(&number.to_le_bytes());
     }
-    let line = |codes: &mut [u8], line: usize, bytes: [u8; 4]| {
-        codes[line * 64 + lane * 4..][..4].copy_from_slice(&bytes);
-    };
-    let quads = decoded.codes.as_chunks::<4>().0;
+    let (low, high) = codes.split_at_mut(if layout == Layout::U8 { 512 } else { 256 });
     if layout == Layout::U8 {
-        for (index, quad) in quads.iter().enumerate() {
-            line(codes, index, *quad);
-        }
-        return;
+        return lines(low, lane, &part.whole);
     }
-    for (index, (low, high)) in quads[..4].iter().zip(&quads[4..]).enumerate() {
-        line(codes, index, std::array::from_fn(|column| low[column] & 15 | high[column] << 4));
-    }
+    lines(low, lane, &part.low);
     match layout {
         Layout::U5 | Layout::U5Minimum => {
-            for (index, quad) in quads.iter().enumerate() {
-                let bits = (0..4).fold(0, |bits, column| bits | (quad[column] >> 4) << column);
-                codes[256 + index * 8 + lane / 2] |= bits << (lane % 2 * 4);
+            for (quad, bits) in high.chunks_exact_mut(8).enumerate() {
+                bits[lane / 2] |= ((part.fifth >> (quad * 4) & 15) << (lane % 2 * 4)) as u8;
             }
         }
         Layout::U6 => {
-            for (index, four) in quads.chunks_exact(4).enumerate() {
-                let bits =
-                    |column: usize| (0..4).fold(0, |bits, quad: usize| bits | (four[quad][column] >> 4) << (quad * 2));
-                line(codes, 4 + index, std::array::from_fn(bits));
-            }
+            let four = |quads: &[u32]| quads[0] | quads[1] << 2 | quads[2] << 4 | quads[3] << 6;
+            lines(high, lane, &[four(&part.two[..4]), four(&part.two[4..])]);
         }
         Layout::U4 | Layout::U4Minimum | Layout::U8 => {}
+    }
+}
+
+/// Writes a word into each line of 64 bytes.
+#[inline(always)]
+fn lines(bytes: &mut [u8], lane: usize, words: &[u32]) {
+    for (line, word) in bytes.as_chunks_mut::<64>().0.iter_mut().zip(words) {
+        line[lane * 4..][..4].copy_from_slice(&word.to_le_bytes());
     }
 }
 

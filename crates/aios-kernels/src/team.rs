@@ -15,8 +15,9 @@ use crate::pace::Pace;
 const AWAKE: Duration = Duration::from_micros(200);
 /// Turns between two looks at the clock, or between two chances for other processes while the caller waits.
 const TURNS: u32 = 64;
-/// Pieces per thread of what is divided evenly: the one that a busy machine holds up leaves the rest to the others.
-const PIECES: usize = 8;
+/// Rounds in which what is divided is taken, each thread a piece in each: half of what is left, in the last one all. So
+/// most of it is read in long runs, and one that a busy machine holds up leaves the rest to the others.
+const ROUNDS: usize = 4;
 
 /// A caller and `threads - 1` workers that share out pieces of work.
 ///
@@ -46,6 +47,7 @@ struct Shared {
 /// The closure of a run, without its type and lifetime.
 #[derive(Clone, Copy)]
 struct Work {
+    pieces: usize,
     data: *const (),
     call: unsafe fn(*const (), usize, usize),
 }
@@ -71,7 +73,7 @@ impl Team {
         let count = threads.max(1) - 1;
         let shared = Arc::new(Shared {
             ticket: AtomicU64::new(0),
-            work: UnsafeCell::new(Work { data: std::ptr::null(), call: |_, _, _| {} }),
+            work: UnsafeCell::new(Work { pieces: 0, data: std::ptr::null(), call: |_, _, _| {} }),
             helpers: AtomicUsize::new(count),
             pending: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -95,7 +97,8 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Calls `work(piece, thread)` once for each number below `pieces`, and returns when all are done. No two calls with
+    /// Calls `work(piece, thread)` once for each number below `pieces`, the first ones first, and returns when all are
+    /// done. No two calls with
     /// the same number of a thread, which is below [`threads`](Team::threads), run at the same time.
     ///
     /// # Panics
@@ -120,13 +123,32 @@ impl Team {
         assert!(!self.shared.panicked.swap(false, Ordering::Relaxed), "a piece of the team's work panicked");
     }
 
-    /// Calls `work(range, thread)` for ranges that make up `0..total`, as [`run`](Team::run) does.
+    /// Calls `work(range, thread)` for ranges that make up `0..total`, as [`run`](Team::run) does: the first ones first, and
+    /// longer than the last.
     ///
     /// # Panics
     /// As [`run`](Team::run) does.
     pub fn divide<F: Fn(Range<usize>, usize) + Sync>(&self, total: usize, work: F) {
-        let pieces = if self.workers.is_empty() { total.min(1) } else { total.min(self.threads() * PIECES) };
-        self.run(pieces, |piece, thread| work(total * piece / pieces..total * (piece + 1) / pieces, thread));
+        let threads = self.threads();
+        if threads == 1 || total < 2 {
+            return self.run(total.min(1), |_, thread| work(0..total, thread));
+        }
+        // Where a piece begins, in parts of a whole that each thread's last pieces divide.
+        let whole = threads << (ROUNDS - 1);
+        let start = |piece: usize| {
+            let (round, index) = (piece / threads, piece % threads);
+            match ROUNDS - 1 - round {
+                0 => whole - threads + index,
+                left => whole - (threads << left) + (index << (left - 1)),
+            }
+        };
+        self.run(threads * ROUNDS, |piece, thread| {
+            let end = if piece + 1 == threads * ROUNDS { whole } else { start(piece + 1) };
+            let range = total * start(piece) / whole..total * end / whole;
+            if !range.is_empty() {
+                work(range, thread);
+            }
+        });
     }
 }
 
@@ -141,7 +163,7 @@ impl Shared {
         }
         let left = u32::try_from(pieces).expect("fewer than 2^32 pieces");
         // SAFETY: it is the caller's turn, and no piece is pending from the run before.
-        unsafe { *self.work.get() = Work { data: std::ptr::from_ref(work).cast(), call: call::<F> } };
+        unsafe { *self.work.get() = Work { pieces, data: std::ptr::from_ref(work).cast(), call: call::<F> } };
         self.pending.store(pieces, Ordering::Relaxed);
         self.helpers.store(helpers, Ordering::Relaxed);
         let (run, _) = split(self.ticket.load(Ordering::Relaxed));
@@ -164,17 +186,19 @@ impl Shared {
 
     /// Does pieces of this run while there are any.
     fn take_part(&self, run: u32, thread: usize) {
-        while let Some(piece) = self.claim(run) {
+        while let Some(left) = self.claim(run) {
             // SAFETY: who holds a piece may read: the work was stored before the ticket that the piece is from.
             let work = unsafe { *self.work.get() };
             // SAFETY: the caller of the run waits until no piece is pending, and the closure lives as long.
-            if catch_unwind(AssertUnwindSafe(|| unsafe { (work.call)(work.data, piece, thread) })).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| unsafe { (work.call)(work.data, work.pieces - left, thread) })).is_err()
+            {
                 self.panicked.store(true, Ordering::Relaxed);
             }
             self.pending.fetch_sub(1, Ordering::Release);
         }
     }
 
+    /// Takes a piece of this run, and says how many there were left with it.
     fn claim(&self, run: u32) -> Option<usize> {
         let mut ticket = self.ticket.load(Ordering::Acquire);
         loop {
@@ -183,7 +207,7 @@ impl Shared {
                 return None;
             }
             match self.ticket.compare_exchange_weak(ticket, ticket - 1, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(left as usize - 1),
+                Ok(_) => return Some(left as usize),
                 Err(now) => ticket = now,
             }
         }
@@ -288,8 +312,7 @@ mod tests {
         let team = Team::new(2);
         let done = AtomicUsize::new(0);
         team.run(10, |piece, _| {
-            // Pieces are taken from the last to the first.
-            while piece == 9 && done.load(Ordering::Relaxed) < 9 {
+            while piece == 0 && done.load(Ordering::Relaxed) < 9 {
                 thread::yield_now();
             }
             done.fetch_add(1, Ordering::Relaxed);

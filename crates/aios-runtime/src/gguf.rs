@@ -162,14 +162,26 @@ impl Gguf {
         &self.tensors
     }
 
+    /// Where a tensor lies and what it is.
+    pub fn tensor(&self, name: &str) -> Result<&TensorInfo, GgufError> {
+        self.tensors.get(name).ok_or_else(|| self.error(format!("tensor {name} is missing")))
+    }
+
     /// Reads a tensor's blocks.
     pub fn read_tensor(&self, name: &str) -> Result<(&TensorInfo, Vec<u8>), GgufError> {
-        let tensor = self.tensors.get(name).ok_or_else(|| self.error(format!("tensor {name} is missing")))?;
+        let tensor = self.tensor(name)?;
         let mut blocks = vec![0; tensor.bytes];
-        self.file
-            .read_exact_at(&mut blocks, tensor.start)
-            .map_err(|error| self.error(format!("tensor {name} can't be read: {error}")))?;
+        self.read_part(name, 0, &mut blocks)?;
         Ok((tensor, blocks))
+    }
+
+    /// Reads some of a tensor's bytes, from `offset` within it.
+    pub fn read_part(&self, name: &str, offset: usize, bytes: &mut [u8]) -> Result<(), GgufError> {
+        let tensor = self.tensor(name)?;
+        assert!(offset + bytes.len() <= tensor.bytes, "bytes {offset} to {} of {name}", offset + bytes.len());
+        self.file
+            .read_exact_at(bytes, tensor.start + offset as u64)
+            .map_err(|error| self.error(format!("tensor {name} can't be read: {error}")))
     }
 
     fn typed<'a, T>(

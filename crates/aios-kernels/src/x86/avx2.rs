@@ -6,6 +6,7 @@ use crate::BLOCK;
 use crate::matmul::{Operands, Panel};
 use crate::matrix::Layout;
 use crate::simd::Simd;
+use crate::x86::prefetch;
 
 /// Pairs of registers of eight numbers.
 pub(crate) struct Avx2;
@@ -135,6 +136,9 @@ unsafe fn tile<const LAYOUT: usize, const M: usize>(panel: Panel, operands: &Ope
     unsafe {
         let mut sums = [_mm256_setzero_ps(); M];
         for block in 0..blocks {
+            if first == 0 && half == 0 {
+                prefetch(layout, panel, block);
+            }
             let numbers = panel.numbers.add(block * layout.number_bytes() + half * 16);
             let first_number = _mm256_cvtph_ps(_mm_loadu_si128(numbers.cast()));
             let second_number = match layout.numbers() {

@@ -6,6 +6,7 @@ use crate::BLOCK;
 use crate::matmul::{Operands, Panel, Terms};
 use crate::matrix::Layout;
 use crate::simd::Simd;
+use crate::x86::prefetch;
 
 /// Registers of 16 numbers.
 pub(crate) struct Avx512;
@@ -123,6 +124,9 @@ unsafe fn tile<const LAYOUT: usize, const M: usize>(panel: Panel, operands: &Ope
     unsafe {
         let mut sums = [_mm512_setzero_ps(); M];
         for block in 0..blocks {
+            if first == 0 {
+                prefetch(layout, panel, block);
+            }
             let numbers = panel.numbers.add(block * layout.number_bytes()).cast::<u16>();
             let first_number = Avx512::load_half(numbers);
             let second_number = if layout.numbers() == 2 { Avx512::load_half(numbers.add(16)) } else { first_number };

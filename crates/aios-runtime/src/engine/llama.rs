@@ -159,18 +159,20 @@ impl Loader<'_> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<QTensor, EngineError> {
-        let (tensor, blocks) = self.blocks(name, shape)?;
+        self.info(name, shape)?;
+        let (tensor, blocks) = self.gguf.read_tensor(name)?;
         let storage = QStorage::from_data(blocks.into(), &Device::Cpu, tensor.dtype)?;
         Ok(QTensor::new(storage, shape)?)
     }
 
-    /// A tensor as it lies in the file.
-    fn blocks(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, Vec<u8>), GgufError> {
-        if let Some(tensor) = self.gguf.tensors().get(name).filter(|tensor| tensor.shape != shape) {
+    /// A tensor of the shape that the metadata promises.
+    fn info(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, GgufError> {
+        let tensor = self.gguf.tensor(name)?;
+        if tensor.shape != shape {
             let reason = format!("tensor {name} has shape {:?}, the metadata needs {shape:?}", tensor.shape);
             return Err(self.gguf.error(reason));
         }
-        self.gguf.read_tensor(name)
+        Ok(tensor)
     }
 }
 

@@ -5,13 +5,14 @@ mod session;
 
 use std::sync::Arc;
 
-use aios_kernels::{BLOCK, Format, Isa, LANES, Matrix};
+use aios_kernels::{BLOCK, Format, Isa, LANES, Matrix, Packer, Shape};
 use candle_core::quantized::GgmlDType;
 
 use super::parameters::Parameters;
 use super::{Layer, Loader, info, rope_frequencies};
+use crate::engine::threads::team;
 use crate::engine::{Engine, EngineError, EngineInfo, Session};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, TensorInfo};
 
 /// A model loaded into panels.
 pub(super) struct Native {
@@ -53,33 +54,52 @@ pub(super) fn supports(gguf: &Gguf, parameters: &Parameters) -> bool {
         && whole(parameters.feed_forward, BLOCK)
         && whole(queries, BLOCK)
         && whole(parameters.head_size, LANES)
-        && gguf
-            .tensors()
-            .values()
-            .filter(|tensor| tensor.shape.len() == 2)
-            .all(|tensor| format(tensor.dtype).is_some_and(|format| whole(tensor.shape[1], format.block_values())))
+        && gguf.tensors().values().filter(|tensor| tensor.shape.len() == 2).all(|tensor| shape(tensor).is_some())
+}
+
+/// A tensor's shape in the kernels' terms; `None` for formats and sizes that they don't know.
+fn shape(tensor: &TensorInfo) -> Option<Shape> {
+    let [rows, columns] = tensor.shape[..] else { return None };
+    Shape::new(format(tensor.dtype)?, rows, columns).ok()
 }
 
 impl Native {
     pub(super) fn load(gguf: &Gguf, parameters: Parameters, isa: Isa) -> Result<Self, EngineError> {
+        let bytes = gguf.tensors().values().filter_map(shape).map(|shape| shape.bytes()).sum();
+        let packer = Packer::new(team(), bytes)
+            .map_err(|error| EngineError::Compute(format!("no memory for {bytes} bytes of weights: {error}")))?;
         let loader = Loader { gguf };
-        let embedding = Arc::new(matrix(&loader, "token_embd.weight", parameters.vocabulary, parameters.embedding)?);
+        let matrix = |name: &str, rows, columns| matrix(&loader, &packer, name, rows, columns);
+        let vector =
+            |name: &str, length| -> Result<Vec<f32>, EngineError> { Ok(loader.vector(name, length)?.to_vec1()?) };
+        let layers = (0..parameters.layers)
+            .map(|index| Layer::load(index, &parameters, matrix, vector))
+            .collect::<Result<_, _>>()?;
+        let norm = vector("output_norm.weight", parameters.embedding)?;
+        let embedding = Arc::new(matrix("token_embd.weight", parameters.vocabulary, parameters.embedding)?);
         let head = match gguf.tensors().contains_key("output.weight") {
-            true => Arc::new(matrix(&loader, "output.weight", parameters.vocabulary, parameters.embedding)?),
+            true => Arc::new(matrix("output.weight", parameters.vocabulary, parameters.embedding)?),
             false => Arc::clone(&embedding),
         };
-        let layers = (0..parameters.layers)
-            .map(|index| {
-                let matrix = |name: &str, outputs, inputs| matrix(&loader, name, outputs, inputs);
-                Layer::load(index, &parameters, matrix, |name, length| vector(&loader, name, length))
-            })
-            .collect::<Result<_, _>>()?;
-        let norm = vector(&loader, "output_norm.weight", parameters.embedding)?;
         let frequencies = rope_frequencies(gguf, &parameters)?;
         let info = info(gguf, &parameters, isa.name());
         let weights = Weights { isa, parameters, embedding, layers, norm, head, frequencies };
         Ok(Self { info, weights: Arc::new(weights) })
     }
+}
+
+/// Packs a matrix, in the order of its use: weights that follow each other lie behind each other.
+fn matrix(
+    loader: &Loader<'_>,
+    packer: &Packer<'_>,
+    name: &str,
+    rows: usize,
+    columns: usize,
+) -> Result<Matrix, EngineError> {
+    let tensor = loader.info(name, &[rows, columns])?;
+    let unknown = || loader.gguf.error(format!("tensor {name} ({:?}) has a format without kernels", tensor.dtype));
+    let shape = shape(tensor).ok_or_else(unknown)?;
+    Ok(packer.pack(shape, |offset, bytes| loader.gguf.read_part(name, offset, bytes))?)
 }
 
 impl Engine for Native {
@@ -90,15 +110,4 @@ impl Engine for Native {
     fn session(&self) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(session::NativeSession::new(Arc::clone(&self.weights))))
     }
-}
-
-fn matrix(loader: &Loader<'_>, name: &str, rows: usize, columns: usize) -> Result<Matrix, EngineError> {
-    let (tensor, blocks) = loader.blocks(name, &[rows, columns])?;
-    let refuse = |reason: String| loader.gguf.error(format!("tensor {name} ({:?}) {reason}", tensor.dtype));
-    let format = format(tensor.dtype).ok_or_else(|| refuse("has a format without kernels".to_owned()))?;
-    Ok(Matrix::pack(format, rows, columns, &blocks).map_err(|error| refuse(error.to_string()))?)
-}
-
-fn vector(loader: &Loader<'_>, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
-    Ok(loader.vector(name, length)?.to_vec1()?)
 }
