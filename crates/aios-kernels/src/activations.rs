@@ -10,24 +10,28 @@ use crate::{BLOCK, Team};
 pub struct Activations {
     columns: usize,
     tokens: usize,
-    /// Whether the one token has a second row: what rounding left of the first.
+    /// Whether each token has a second row behind the first: what rounding left of it.
     pub(crate) exact: bool,
-    /// `[token][column]`
+    /// `[row][column]`
     pub(crate) codes: Vec<i8>,
-    /// `[token][block]`
+    /// `[row][block]`
     pub(crate) terms: Vec<Terms>,
     /// A row for each thread.
     rows: Vec<f32>,
 }
 
 impl Activations {
-    /// Room for `tokens` rows of `columns` values, at least two, filled by at most `threads` threads.
+    /// Tokens that [`fill_exact`](Self::fill_exact) takes at a time.
+    pub const EXACT: usize = 8;
+
+    /// Room for `tokens` rows of `columns` values, and for [`EXACT`](Self::EXACT) exact ones, filled by at most `threads`
+    /// threads.
     ///
     /// # Panics
     /// Where `columns` is not a multiple of [`BLOCK`].
     pub fn new(tokens: usize, columns: usize, threads: usize) -> Self {
         assert!(columns.is_multiple_of(BLOCK), "rows of {columns} values");
-        let room = tokens.max(2) * columns;
+        let room = tokens.max(2 * Self::EXACT) * columns;
         Self {
             columns,
             tokens: 0,
@@ -65,24 +69,33 @@ impl Activations {
         });
     }
 
-    /// Takes one token's row, which `row(values)` writes, in about 15 bits instead of 8: in two parts, of which the second
-    /// is what rounding left of the first. Products take as long as those of two tokens, which read the matrix once.
-    pub fn fill_exact(&mut self, isa: Isa, row: impl FnOnce(&mut [f32])) {
+    /// Takes the rows of at most [`EXACT`](Self::EXACT) tokens, which `row(token, values)` writes, in about 15 bits instead
+    /// of 8: in two parts, of which the second is what rounding left of the first. Products take as long as those of twice
+    /// as many tokens, which read the matrix once.
+    ///
+    /// # Panics
+    /// Where there are more tokens.
+    pub fn fill_exact(&mut self, isa: Isa, tokens: usize, mut row: impl FnMut(usize, &mut [f32])) {
         let (columns, blocks) = (self.columns, self.columns / BLOCK);
-        (self.tokens, self.exact) = (1, true);
+        assert!(tokens <= Self::EXACT, "{tokens} tokens at a time");
+        (self.tokens, self.exact) = (tokens, true);
         let values = &mut self.rows[..columns];
-        row(values);
-        // SAFETY: there is room for two rows.
-        unsafe { round_row(isa, values, self.codes.as_mut_ptr(), self.terms.as_mut_ptr()) };
-        for ((values, codes), terms) in
-            values.chunks_exact_mut(BLOCK).zip(self.codes.chunks_exact(BLOCK)).zip(&self.terms)
-        {
-            for (value, code) in values.iter_mut().zip(codes) {
-                *value -= terms.scale * f32::from(*code);
+        let parts = self.codes.chunks_exact_mut(2 * columns).zip(self.terms.chunks_exact_mut(2 * blocks));
+        for (token, (codes, terms)) in parts.take(tokens).enumerate() {
+            row(token, values);
+            let (first, second) = codes.split_at_mut(columns);
+            // SAFETY: a row has as many codes as values, and terms for each block.
+            unsafe { round_row(isa, values, first.as_mut_ptr(), terms.as_mut_ptr()) };
+            for ((values, codes), terms) in
+                values.chunks_exact_mut(BLOCK).zip(first.chunks_exact(BLOCK)).zip(terms.iter())
+            {
+                for (value, code) in values.iter_mut().zip(codes) {
+                    *value -= terms.scale * f32::from(*code);
+                }
             }
+            // SAFETY: as above.
+            unsafe { round_row(isa, values, second.as_mut_ptr(), terms[blocks..].as_mut_ptr()) };
         }
-        // SAFETY: as above.
-        unsafe { round_row(isa, values, self.codes[columns..].as_mut_ptr(), self.terms[blocks..].as_mut_ptr()) };
     }
 
     /// Values of a row.
@@ -90,7 +103,7 @@ impl Activations {
         self.columns
     }
 
-    /// Rows that were filled last.
+    /// Tokens whose rows were filled last.
     pub fn tokens(&self) -> usize {
         self.tokens
     }

@@ -1,83 +1,23 @@
-//! Attention of new tokens to all tokens so far, and the cache of these.
+//! Attention of new tokens to all tokens of their context.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use crate::activations::Shared;
 use crate::isa::Isa;
 use crate::simd::{Simd, with_simd};
-use crate::{LANES, Team, float16};
+use crate::{Cache, LANES, Team};
 
 /// Rows of queries computed together.
 const ROWS: usize = 4;
 
-/// Keys and values of one context, half precision.
-///
-/// Keys of 16 positions lie together, `[layer][key head][position / 16][value][position % 16]`, so that a register holds
-/// one value of 16 positions; values lie as they are, `[layer][key head][position][value]`.
-#[derive(Debug)]
-pub struct Cache {
-    key_heads: usize,
-    head_size: usize,
-    positions: usize,
-    keys: Vec<u16>,
-    values: Vec<u16>,
-}
+/// Positions whose scores are held at a time: so many scores of a tile, and so many keys and values of a small head, stay
+/// in the nearest cache, however long the context. Chunks begin at multiples of it, so that what a token gets does not
+/// depend on the tokens it is computed with.
+const CHUNK: usize = 256;
 
-impl Cache {
-    /// Room for `positions` tokens. The memory is taken from the system as it is written.
-    ///
-    /// # Panics
-    /// Where the size of a head is not a multiple of [`LANES`].
-    pub fn new(layers: usize, key_heads: usize, head_size: usize, positions: usize) -> Self {
-        assert!(head_size.is_multiple_of(LANES), "heads of {head_size} values");
-        let positions = positions.next_multiple_of(LANES);
-        let length = layers * key_heads * head_size * positions;
-        Self { key_heads, head_size, positions, keys: vec![0; length], values: vec![0; length] }
-    }
-
-    /// Positions there is room for.
-    pub fn positions(&self) -> usize {
-        self.positions
-    }
-
-    /// Memory of all positions, in bytes.
-    pub fn bytes(&self) -> usize {
-        (self.keys.len() + self.values.len()) * 2
-    }
-
-    /// Stores the keys and values of `tokens` tokens that stand at `first` and after it. They lie panel by panel.
-    ///
-    /// # Panics
-    /// Where there is no room for them, or they are not as many as the heads need.
-    pub fn store(&mut self, layer: usize, first: usize, tokens: usize, keys: &[f32], values: &[f32]) {
-        let head = self.head_size * tokens;
-        assert!(first + tokens <= self.positions, "positions {first} to {}", first + tokens);
-        assert!(keys.len() == self.key_heads * head && values.len() == keys.len(), "{} keys", keys.len());
-        let size = self.head_size * self.positions;
-        for key_head in 0..self.key_heads {
-            let start = (layer * self.key_heads + key_head) * size;
-            let cached_keys = &mut self.keys[start..start + size];
-            let cached_values = &mut self.values[start..start + size];
-            let keys = &keys[key_head * head..][..head];
-            let values = &values[key_head * head..][..head];
-            for (index, (keys, values)) in keys.chunks_exact(LANES).zip(values.chunks_exact(LANES)).enumerate() {
-                let (column, position) = (index / tokens * LANES, first + index % tokens);
-                let block = &mut cached_keys[position / LANES * LANES * self.head_size..];
-                for (lane, key) in keys.iter().enumerate() {
-                    block[(column + lane) * LANES + position % LANES] = float16::from_f32(*key);
-                }
-                let row = &mut cached_values[position * self.head_size + column..][..LANES];
-                for (cached, value) in row.iter_mut().zip(values) {
-                    *cached = float16::from_f32(*value);
-                }
-            }
-        }
-    }
-
-    /// Where a head's keys and values begin.
-    fn head(&self, layer: usize, key_head: usize) -> (*const u16, *const u16) {
-        let start = (layer * self.key_heads + key_head) * self.head_size * self.positions;
-        (self.keys[start..].as_ptr(), self.values[start..].as_ptr())
-    }
-}
+/// The score of a position that is not seen.
+const UNSEEN: f32 = -1e30;
 
 /// What [`attend`] needs to know besides the numbers.
 #[derive(Clone, Copy, Debug)]
@@ -90,75 +30,112 @@ pub struct Attention {
     pub window: usize,
 }
 
-/// Attention of `tokens` tokens, whose keys and values are in the cache at `first` and after it: `out` becomes, for each
-/// head and token, the mean of the values it sees. `queries` and `out` lie panel by panel; `scores` is memory to work in.
+/// New tokens of a context.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Keys and values of all tokens, the new ones included.
+    pub cache: &'a Cache,
+    /// Position of the first new token.
+    pub first: usize,
+    /// Number of new tokens.
+    pub tokens: usize,
+}
+
+/// Attention of a batch, which the new tokens of all `sequences` make up, one behind the other: `out` becomes, for each head
+/// and token, the mean of the values it sees. `queries` and `out` lie panel by panel.
 ///
 /// # Panics
 /// Where the lengths don't fit each other.
-#[allow(clippy::too_many_arguments, reason = "operands of one operation")]
-pub fn attend(
+pub fn attend<'a>(
     isa: Isa,
     team: &Team,
     attention: &Attention,
-    cache: &Cache,
     layer: usize,
-    first: usize,
-    tokens: usize,
+    sequences: impl Iterator<Item = Sequence<'a>> + Clone + Sync,
     queries: &[f32],
-    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
-    assert!(tokens > 0 && first + tokens <= cache.positions, "positions {first} to {}", first + tokens);
-    assert!(attention.heads.is_multiple_of(cache.key_heads), "{} heads", attention.heads);
-    assert_eq!(queries.len(), attention.heads * tokens * cache.head_size, "queries of {tokens} tokens");
-    assert_eq!(out.len(), queries.len(), "as many results as queries");
-    let length = (first + tokens).next_multiple_of(LANES);
-    if scores.len() < team.threads() * ROWS * length {
-        scores.resize(team.threads() * ROWS * length, 0.0);
+    let (mut batch, mut items) = (0, 0);
+    for sequence in sequences.clone() {
+        let Sequence { cache, first, tokens } = sequence;
+        assert!(tokens > 0 && first + tokens <= cache.positions(), "positions {first} to {}", first + tokens);
+        assert!(attention.heads.is_multiple_of(cache.key_heads()), "{} heads", attention.heads);
+        batch += tokens;
+        items += Tiles::of(attention, &sequence).count();
     }
-    // One token's heads that share keys go together, else neighbouring tokens of a head.
-    let group = attention.heads / cache.key_heads;
-    let tiles = |rows: usize| rows.div_ceil(ROWS);
-    let (units, per_unit) =
-        if tokens == 1 { (cache.key_heads, tiles(group)) } else { (attention.heads, tiles(tokens)) };
-    let scores = Shared(scores.as_mut_ptr());
-    let out = Shared(out.as_mut_ptr());
-    team.run(units * per_unit, |item, thread| {
-        // The last tokens see the most: so they come first.
-        let item = units * per_unit - 1 - item;
-        let (unit, start) = (item / per_unit, item % per_unit * ROWS);
-        let (row, count) = match tokens {
-            1 => (Row { head: unit * group + start, token: 0 }, ROWS.min(group - start)),
-            _ => (Row { head: unit, token: start }, ROWS.min(tokens - start)),
-        };
-        let (keys, values) = cache.head(layer, row.head / group);
-        // SAFETY: each thread has scores of its own.
-        let scores = unsafe { scores.get().add(thread * ROWS * length) };
-        let tile = Tile {
-            row,
-            first,
-            tokens,
-            head_size: cache.head_size,
-            scale: attention.scale,
-            window: attention.window,
-            keys,
-            values,
-            queries: queries.as_ptr(),
-            scores,
-            out: out.get(),
-        };
-        let tile = &tile;
-        // SAFETY: lengths were checked above; each item writes rows of its own; an Isa exists only where the CPU has
-        // its instructions.
-        unsafe {
-            match count {
-                1 => with_simd!(isa, tile_1(tile: &Tile)),
-                2 => with_simd!(isa, tile_2(tile: &Tile)),
-                3 => with_simd!(isa, tile_3(tile: &Tile)),
-                _ => with_simd!(isa, tile_4(tile: &Tile)),
+    assert_eq!(out.len(), queries.len(), "as many results as queries");
+    let results = Shared(out.as_mut_ptr());
+    team.run(items, |item, _| {
+        let (mut item, mut start) = (item, 0);
+        for sequence in sequences.clone() {
+            let tiles = Tiles::of(attention, &sequence);
+            if item >= tiles.count() {
+                item -= tiles.count();
+                start += sequence.tokens;
+                continue;
             }
+            let head_size = sequence.cache.head_size();
+            assert_eq!(queries.len(), attention.heads * batch * head_size, "queries of {batch} tokens");
+            let (row, count) = tiles.tile(item);
+            let (keys, values) = sequence.cache.head(layer, row.head / tiles.group);
+            let tile = &Tile {
+                row,
+                first: sequence.first,
+                single: sequence.tokens == 1,
+                start,
+                batch,
+                head_size,
+                scale: attention.scale,
+                window: attention.window,
+                keys,
+                values,
+                queries: queries.as_ptr(),
+                out: results.get(),
+            };
+            // SAFETY: lengths were checked above; each item writes rows of its own; an Isa exists only where the CPU has
+            // its instructions.
+            return unsafe {
+                match count {
+                    1 => with_simd!(isa, tile_1(tile: &Tile)),
+                    2 => with_simd!(isa, tile_2(tile: &Tile)),
+                    3 => with_simd!(isa, tile_3(tile: &Tile)),
+                    _ => with_simd!(isa, tile_4(tile: &Tile)),
+                }
+            };
         }
     });
+}
+
+/// A sequence's rows, [`ROWS`] at a time: of one token, heads that share keys, else neighbouring tokens of a head.
+struct Tiles {
+    tokens: usize,
+    /// Query heads of a key head.
+    group: usize,
+    units: usize,
+    per_unit: usize,
+}
+
+impl Tiles {
+    fn of(attention: &Attention, sequence: &Sequence<'_>) -> Self {
+        let (tokens, key_heads) = (sequence.tokens, sequence.cache.key_heads());
+        let group = attention.heads / key_heads;
+        let (units, rows) = if tokens == 1 { (key_heads, group) } else { (attention.heads, tokens) };
+        Self { tokens, group, units, per_unit: rows.div_ceil(ROWS) }
+    }
+
+    fn count(&self) -> usize {
+        self.units * self.per_unit
+    }
+
+    /// The first row of a tile, and how many it has. The last tokens see the most: so they come first.
+    fn tile(&self, index: usize) -> (Row, usize) {
+        let index = self.count() - 1 - index;
+        let (unit, start) = (index / self.per_unit, index % self.per_unit * ROWS);
+        match self.tokens {
+            1 => (Row { head: unit * self.group + start, token: 0 }, ROWS.min(self.group - start)),
+            tokens => (Row { head: unit, token: start }, ROWS.min(tokens - start)),
+        }
+    }
 }
 
 /// A head's query of a token.
@@ -171,33 +148,38 @@ struct Row {
 /// Some rows: of one token and neighbouring heads with the same keys, or of one head and neighbouring tokens.
 struct Tile {
     row: Row,
+    /// Position of the sequence's first token.
     first: usize,
-    tokens: usize,
+    /// Whether the rows are heads of one token.
+    single: bool,
+    /// The number of the sequence's first token in the batch.
+    start: usize,
+    /// Tokens of the batch.
+    batch: usize,
     head_size: usize,
     scale: f32,
     window: usize,
     keys: *const u16,
     values: *const u16,
     queries: *const f32,
-    scores: *mut f32,
     out: *mut f32,
 }
 
 impl Tile {
     fn row(&self, index: usize) -> Row {
-        match self.tokens {
-            1 => Row { head: self.row.head + index, token: 0 },
-            _ => Row { head: self.row.head, token: self.row.token + index },
+        match self.single {
+            true => Row { head: self.row.head + index, token: 0 },
+            false => Row { head: self.row.head, token: self.row.token + index },
         }
     }
 
     /// Where value `column` of a row lies.
     fn at(&self, row: Row, column: usize) -> usize {
-        ((row.head * self.head_size + column) / LANES * self.tokens + row.token) * LANES + column % LANES
+        ((row.head * self.head_size + column) / LANES * self.batch + self.start + row.token) * LANES + column % LANES
     }
 
     /// The positions a row sees.
-    fn seen(&self, row: Row) -> std::ops::Range<usize> {
+    fn seen(&self, row: Row) -> Range<usize> {
         let end = self.first + row.token + 1;
         end.saturating_sub(self.window)..end
     }
@@ -216,30 +198,53 @@ macro_rules! tiles {
 }
 tiles!(tile_1 = 1, tile_2 = 2, tile_3 = 3, tile_4 = 4);
 
+/// The scores of a tile's rows at the positions of a chunk.
+type Scores<const M: usize> = [[f32; CHUNK]; M];
+
+/// What changes from chunk to chunk: the rows so far are multiplied by `before`, and with the new ones by `after`.
+struct Factors<const M: usize> {
+    before: [f32; M],
+    after: [f32; M],
+}
+
+/// The softmax of all scores in one pass: what was summed up with a smaller largest score is scaled down to the new one.
+///
 /// # Safety
 /// The instructions of `S` are enabled; the tile's pointers are good for the `M` rows and all positions they see.
 #[inline(always)]
 unsafe fn compute<S: Simd, const M: usize>(tile: &Tile) {
     let start = tile.seen(tile.row(0)).start / LANES * LANES;
-    let end = tile.seen(tile.row(M - 1)).end.next_multiple_of(LANES);
-    let length = end - start;
-    // SAFETY: the scores have room for M rows of all positions; passed on.
-    unsafe {
-        let largest = products::<S, M>(tile, start, end);
-        let mut inverses = [0.0; M];
-        for m in 0..M {
-            let scores = tile.scores.add(m * length);
-            let largest = S::splat(S::largest(largest[m]));
-            let mut sum = S::splat(0.0);
-            for at in (0..length).step_by(LANES) {
-                let power = S::exp(S::sub(S::load(scores.add(at)), largest));
-                S::store(scores.add(at), power);
-                sum = S::add(sum, power);
+    let end = tile.seen(tile.row(M - 1)).end;
+    let mut scores = MaybeUninit::<Scores<M>>::uninit();
+    let scores = scores.as_mut_ptr();
+    let (mut largest, mut sums) = ([UNSEEN; M], [0.0; M]);
+    let mut at = start;
+    while at < end {
+        let chunk = at..((at / CHUNK + 1) * CHUNK).min(end);
+        let mut factors = Factors { before: [1.0; M], after: [1.0; M] };
+        // SAFETY: passed on; a row has scores for all positions of a chunk, whose number is rounded up to whole registers.
+        unsafe {
+            let highest = products::<S, M>(tile, chunk.clone(), scores);
+            for m in 0..M {
+                let before = largest[m];
+                largest[m] = before.max(S::largest(highest[m]));
+                factors.before[m] = S::first(S::exp(S::splat(before - largest[m])));
+                let row = scores.cast::<f32>().add(m * CHUNK);
+                let mut sum = S::splat(0.0);
+                for lane in (0..chunk.len()).step_by(LANES) {
+                    // A position that is not seen counts e^-87, which is lost in any sum with one that is.
+                    let power = S::exp(S::sub(S::load(row.add(lane)), S::splat(largest[m])));
+                    S::store(row.add(lane), power);
+                    sum = S::add(sum, power);
+                }
+                sums[m] = sums[m] * factors.before[m] + S::sum(sum);
+                if chunk.end == end {
+                    factors.after[m] = 1.0 / sums[m];
+                }
             }
-            // A position that is not seen counts e^-87, which is lost in any sum with one that is.
-            inverses[m] = 1.0 / S::sum(sum);
+            means::<S, M>(tile, chunk.clone(), at == start, scores, &factors);
         }
-        means::<S, M>(tile, start, end, &inverses);
+        at = chunk.end;
     }
 }
 
@@ -248,26 +253,24 @@ unsafe fn compute<S: Simd, const M: usize>(tile: &Tile) {
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn products<S: Simd, const M: usize>(tile: &Tile, start: usize, end: usize) -> [S::Lanes; M] {
-    const UNSEEN: f32 = -1e30;
+unsafe fn products<S: Simd, const M: usize>(tile: &Tile, chunk: Range<usize>, scores: *mut Scores<M>) -> [S::Lanes; M] {
     let size = tile.head_size;
     // SAFETY: passed on.
     unsafe {
         let mut largest = [S::splat(UNSEEN); M];
         let queries: [*const f32; M] = std::array::from_fn(|m| tile.queries.add(tile.at(tile.row(m), 0)));
-        for block in (start..end).step_by(LANES) {
+        for block in chunk.clone().step_by(LANES) {
             let keys = tile.keys.add(block * size);
             let mut sums = [S::splat(0.0); M];
             for column in 0..size {
                 let key = S::load_half(keys.add(column * LANES));
-                let at = column / LANES * LANES * tile.tokens + column % LANES;
+                let at = column / LANES * LANES * tile.batch + column % LANES;
                 for m in 0..M {
                     sums[m] = S::fma(key, S::splat(*queries[m].add(at)), sums[m]);
                 }
             }
             for m in 0..M {
                 let seen = tile.seen(tile.row(m));
-                let scores = tile.scores.add(m * (end - start) + block - start);
                 let mut sum = S::mul(sums[m], S::splat(tile.scale));
                 if seen.start > block || seen.end < block + LANES {
                     let mut lanes = S::to_array(sum);
@@ -278,7 +281,7 @@ unsafe fn products<S: Simd, const M: usize>(tile: &Tile, start: usize, end: usiz
                     }
                     sum = S::load(lanes.as_ptr());
                 }
-                S::store(scores, sum);
+                S::store(scores.cast::<f32>().add(m * CHUNK + block - chunk.start), sum);
                 largest[m] = S::max(largest[m], sum);
             }
         }
@@ -286,35 +289,48 @@ unsafe fn products<S: Simd, const M: usize>(tile: &Tile, start: usize, end: usiz
     }
 }
 
-/// Writes each row's mean of the values, weighted by its scores.
+/// Adds the values of a chunk to each row's mean, weighted by its scores; the `first` chunk begins it.
 ///
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn means<S: Simd, const M: usize>(tile: &Tile, start: usize, end: usize, inverses: &[f32; M]) {
+unsafe fn means<S: Simd, const M: usize>(
+    tile: &Tile,
+    chunk: Range<usize>,
+    first: bool,
+    scores: *const Scores<M>,
+    factors: &Factors<M>,
+) {
     let size = tile.head_size;
-    let seen = tile.seen(tile.row(0)).start..tile.seen(tile.row(M - 1)).end;
+    let scores = scores.cast::<f32>();
     // SAFETY: passed on. Two panels of values at a time, so that sums stay in registers.
     unsafe {
         let mut column = 0;
         while column < size {
             let two = column + LANES < size;
+            let out: [*mut f32; M] = std::array::from_fn(|m| tile.out.add(tile.at(tile.row(m), column)));
+            let next = if two { LANES * tile.batch } else { 0 };
             let mut sums = [[S::splat(0.0); 2]; M];
-            for position in seen.clone() {
+            if !first {
+                for m in 0..M {
+                    let before = S::splat(factors.before[m]);
+                    sums[m] = [S::mul(S::load(out[m]), before), S::mul(S::load(out[m].add(next)), before)];
+                }
+            }
+            for position in chunk.clone() {
                 let values = tile.values.add(position * size + column);
-                let first = S::load_half(values);
-                let second = if two { S::load_half(values.add(LANES)) } else { first };
+                let low = S::load_half(values);
+                let high = if two { S::load_half(values.add(LANES)) } else { low };
                 for (m, sums) in sums.iter_mut().enumerate() {
-                    let weight = S::splat(*tile.scores.add(m * (end - start) + position - start));
-                    *sums = [S::fma(weight, first, sums[0]), S::fma(weight, second, sums[1])];
+                    let weight = S::splat(*scores.add(m * CHUNK + position - chunk.start));
+                    *sums = [S::fma(weight, low, sums[0]), S::fma(weight, high, sums[1])];
                 }
             }
             for m in 0..M {
-                let inverse = S::splat(inverses[m]);
-                let out = tile.out.add(tile.at(tile.row(m), column));
-                S::store(out, S::mul(sums[m][0], inverse));
+                let after = S::splat(factors.after[m]);
+                S::store(out[m], S::mul(sums[m][0], after));
                 if two {
-                    S::store(out.add(LANES * tile.tokens), S::mul(sums[m][1], inverse));
+                    S::store(out[m].add(next), S::mul(sums[m][1], after));
                 }
             }
             column += 2 * LANES;
@@ -325,6 +341,7 @@ unsafe fn means<S: Simd, const M: usize>(tile: &Tile, start: usize, end: usize, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Span, float16};
 
     fn number(seed: usize) -> f32 {
         ((seed * 7919 + 13) as f32 * 0.37).sin()
@@ -367,7 +384,6 @@ mod tests {
         let team = Team::new(2);
         let attention = Attention { heads, scale: 0.3, window };
         let mut cache = Cache::new(2, key_heads, size, steps.iter().sum());
-        let mut scores = Vec::new();
         let mut first = 0;
         for &tokens in steps {
             let stored = |offset: usize| {
@@ -375,11 +391,13 @@ mod tests {
                     number(column / size * 1_000_003 + (first + token) * 1009 + column % size + offset)
                 })
             };
-            cache.store(1, first, tokens, &stored(0), &stored(500));
+            let span = Span { start: 0, tokens, batch: tokens };
+            cache.store(isa, &team, 1, first, span, &stored(0), &stored(500));
             let query = |token: usize, column: usize| number((first + token) * 31 + column * 17 + 5);
             let queries = panels(heads * size, tokens, query);
             let mut out = vec![f32::NAN; queries.len()];
-            attend(isa, &team, &attention, &cache, 1, first, tokens, &queries, &mut scores, &mut out);
+            let sequence = std::iter::once(Sequence { cache: &cache, first, tokens });
+            attend(isa, &team, &attention, 1, sequence, &queries, &mut out);
             for token in 0..tokens {
                 for head in 0..heads {
                     let row: Vec<f32> = (0..size).map(|column| query(token, head * size + column)).collect();
@@ -416,6 +434,62 @@ mod tests {
         for isa in Isa::available() {
             for window in [1, 7, 16, 33] {
                 check(isa, 4, 2, 32, window, &[40, 1, 1, 9, 1]);
+            }
+        }
+    }
+
+    #[test]
+    fn contexts_longer_than_a_chunk_are_seen_to_their_begin() {
+        for isa in Isa::available() {
+            check(isa, 6, 2, 32, usize::MAX, &[CHUNK - 2, 1, 1, 1, 40, CHUNK, 1]);
+            check(isa, 2, 2, 32, 300, &[CHUNK + 30, 1, CHUNK, 1]);
+        }
+    }
+
+    /// One token's values, out of those of a batch.
+    fn row(values: &[f32], batch: usize, token: usize) -> Vec<u32> {
+        values.chunks_exact(LANES).skip(token).step_by(batch).flatten().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn what_a_token_gets_does_not_depend_on_the_rest_of_its_batch() {
+        const SPANS: [(usize, usize); 4] = [(300, 1), (0, 7), (255, 2), (40, 1)];
+        let (team, heads, key_heads, size) = (Team::new(2), 6, 2, 32);
+        let batch: usize = SPANS.iter().map(|(_, tokens)| tokens).sum();
+        let fresh =
+            |columns: usize, seed: usize| panels(columns, batch, |token, column| number(seed + token * 7001 + column));
+        let (keys, values, queries) = (fresh(key_heads * size, 3), fresh(key_heads * size, 5), fresh(heads * size, 9));
+        for isa in Isa::available() {
+            for window in [usize::MAX, 50] {
+                let attention = Attention { heads, scale: 0.3, window };
+                let mut caches = SPANS.map(|(first, tokens)| {
+                    let mut cache = Cache::new(1, key_heads, size, first + tokens);
+                    let old = panels(key_heads * size, first.max(1), |token, column| number(token * 31 + column));
+                    let span = Span { start: 0, tokens: first, batch: first.max(1) };
+                    cache.store(isa, &team, 0, 0, span, &old, &old);
+                    cache
+                });
+                let mut start = 0;
+                for (cache, (first, tokens)) in caches.iter_mut().zip(SPANS) {
+                    cache.store(isa, &team, 0, first, Span { start, tokens, batch }, &keys, &values);
+                    start += tokens;
+                }
+                let mut together = vec![f32::NAN; queries.len()];
+                let sequences =
+                    caches.iter().zip(SPANS).map(|(cache, (first, tokens))| Sequence { cache, first, tokens });
+                attend(isa, &team, &attention, 0, sequences.clone(), &queries, &mut together);
+                let mut token = 0;
+                for sequence in sequences {
+                    for position in 0..sequence.tokens {
+                        let query: Vec<f32> = row(&queries, batch, token).into_iter().map(f32::from_bits).collect();
+                        let alone =
+                            std::iter::once(Sequence { first: sequence.first + position, tokens: 1, ..sequence });
+                        let mut out = vec![f32::NAN; query.len()];
+                        attend(isa, &team, &attention, 0, alone, &query, &mut out);
+                        assert_eq!(row(&out, 1, 0), row(&together, batch, token), "{} token {token}", isa.name());
+                        token += 1;
+                    }
+                }
             }
         }
     }

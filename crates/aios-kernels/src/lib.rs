@@ -19,6 +19,7 @@
 mod activations;
 mod arena;
 mod attention;
+mod cache;
 mod float16;
 mod isa;
 mod matmul;
@@ -33,7 +34,8 @@ mod vector;
 mod x86;
 
 pub use activations::Activations;
-pub use attention::{Attention, Cache, attend};
+pub use attention::{Attention, Sequence, attend};
+pub use cache::{Cache, Span};
 pub use isa::{Isa, IsaError};
 pub use matmul::matmul;
 pub use matrix::{Format, Matrix, PackError, Packer, Shape};

@@ -63,7 +63,7 @@ pub fn matmul<const N: usize>(
     let panels: [usize; N] = matrices.map(Matrix::panels);
     team.divide(panels.iter().sum(), |range, _| {
         let operands = Operands {
-            tokens: if exact { 2 } else { tokens },
+            tokens: if exact { 2 * tokens } else { tokens },
             columns: activations.columns(),
             codes: activations.codes.as_ptr(),
             terms: activations.terms.as_ptr(),
@@ -76,7 +76,7 @@ pub fn matmul<const N: usize>(
                 let (numbers, codes) = matrix.panel(index).split_at(matrix.codes_at());
                 // SAFETY: the output has room for all panels, and this one is this piece's alone.
                 let out = unsafe { out.get().add(index * tokens * LANES) };
-                let mut parts = [[0.0; LANES]; 2];
+                let mut parts = [[0.0; LANES]; 2 * Activations::EXACT];
                 let written = if exact { parts.as_mut_ptr().cast() } else { out };
                 let panel = Panel { numbers: numbers.as_ptr(), codes: codes.as_ptr(), out: written };
                 // SAFETY: the panel has all blocks of its matrix, the activations have as many columns, and an Isa exists
@@ -91,9 +91,11 @@ pub fn matmul<const N: usize>(
                     }
                 }
                 if exact {
-                    let [first, second] = parts;
-                    // SAFETY: a panel has 16 results for the one token.
-                    unsafe { out.cast::<[f32; LANES]>().write(std::array::from_fn(|lane| first[lane] + second[lane])) };
+                    for (token, [first, second]) in parts.as_chunks().0.iter().take(tokens).enumerate() {
+                        let sum = std::array::from_fn(|lane| first[lane] + second[lane]);
+                        // SAFETY: a panel has 16 results for each token.
+                        unsafe { out.add(token * LANES).cast::<[f32; LANES]>().write(sum) };
+                    }
                 }
             }
             first += panels;
@@ -292,5 +294,40 @@ mod tests {
         assert_eq!(Matrix::pack(Format::Q4K, 1, 0, &[]).unwrap_err(), PackError::Columns { columns: 0, block: 256 });
         let short = Matrix::pack(Format::Q8_0, 2, 32, &[0; 67]).unwrap_err();
         assert_eq!(short, PackError::Length { rows: 2, columns: 32, found: 67, needed: 68 });
+    }
+
+    #[test]
+    fn exact_rows_give_products_of_fifteen_bits_whatever_their_number() {
+        let (team, columns, rows) = (Team::new(2), 96, 40);
+        let bytes = blocks(Format::Q8_0, rows, columns, 5);
+        let weights = reference(Format::Q8_0, rows, columns, &bytes);
+        let matrix = Matrix::pack(Format::Q8_0, rows, columns, &bytes).unwrap();
+        let value =
+            |token: usize, column: usize| ((token * 97 + column) as f32 * 0.618).sin() * (1 + column % 7) as f32;
+        for isa in Isa::available() {
+            let products = |tokens: std::ops::Range<usize>| {
+                let mut activations = Activations::new(1, columns, 2);
+                activations.fill_exact(isa, tokens.len(), |token, row| {
+                    row.iter_mut().enumerate().for_each(|(column, out)| *out = value(tokens.start + token, column));
+                });
+                let mut out = vec![f32::NAN; matrix.panels() * LANES * tokens.len()];
+                matmul(isa, &team, [&matrix], &activations, [&mut out]);
+                out
+            };
+            let together = products(0..Activations::EXACT);
+            for token in 0..Activations::EXACT {
+                let alone = products(token..token + 1);
+                for row in 0..rows {
+                    let product =
+                        |column: usize| f64::from(weights[row * columns + column]) * f64::from(value(token, column));
+                    let (sum, size) = (0..columns)
+                        .fold((0.0, 0.0), |(sum, size), column| (sum + product(column), size + product(column).abs()));
+                    let found = alone[row];
+                    assert!((f64::from(found) - sum).abs() < 1e-4 * size, "{} row {row}: {found} {sum}", isa.name());
+                    let at = (row / LANES * Activations::EXACT + token) * LANES + row % LANES;
+                    assert_eq!(together[at].to_bits(), found.to_bits(), "{} row {row} token {token}", isa.name());
+                }
+            }
+        }
     }
 }

@@ -14,6 +14,12 @@ pub(crate) trait Simd {
     unsafe fn store(to: *mut f32, lanes: Self::Lanes);
     /// Half-precision numbers.
     unsafe fn load_half(from: *const u16) -> Self::Lanes;
+    /// To half-precision numbers, ties to even.
+    #[inline(always)]
+    unsafe fn store_half(to: *mut u16, lanes: Self::Lanes) {
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe { to.cast::<[u16; 16]>().write_unaligned(Self::to_array(lanes).map(crate::float16::from_f32)) }
+    }
     unsafe fn add(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     unsafe fn sub(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     unsafe fn mul(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
@@ -33,6 +39,13 @@ pub(crate) trait Simd {
         // SAFETY: the caller keeps the trait's contract, and the array has room for all lanes.
         unsafe { Self::store(array.as_mut_ptr(), lanes) };
         array
+    }
+
+    /// The number in the first lane.
+    #[inline(always)]
+    unsafe fn first(lanes: Self::Lanes) -> f32 {
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe { Self::to_array(lanes)[0] }
     }
 
     #[inline(always)]

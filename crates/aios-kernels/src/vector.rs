@@ -129,11 +129,11 @@ impl Rope {
         Self { head_size, frequencies, cosines: Vec::new(), sines: Vec::new() }
     }
 
-    /// Computes the angles of `tokens` positions from `first` on, in double precision, as they grow to thousands.
-    pub fn set_positions(&mut self, first: usize, tokens: usize) {
+    /// Computes the angles of each token's position, in double precision, as they grow to thousands.
+    pub fn set_positions(&mut self, positions: impl Iterator<Item = usize>) {
         self.cosines.clear();
         self.sines.clear();
-        for position in first..first + tokens {
+        for position in positions {
             for frequency in &self.frequencies {
                 let (sine, cosine) = (position as f64 * frequency).sin_cos();
                 self.cosines.extend([cosine as f32; 2]);
@@ -235,7 +235,7 @@ mod tests {
         let frequencies: Vec<f64> = (0..16).map(|pair| 10000f64.powf(-(pair as f64) / 16.0)).collect();
         let mut rope = Rope::adjacent(frequencies.clone());
         for (first, tokens) in [(0, 1), (1000, 3)] {
-            rope.set_positions(first, tokens);
+            rope.set_positions(first..first + tokens);
             for isa in Isa::available() {
                 let before: Vec<f32> = (0..tokens * 64).map(number).collect();
                 let mut after = before.clone();
