@@ -6,6 +6,7 @@
 mod llama;
 mod threads;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aios_kernels::Isa;
@@ -97,9 +98,9 @@ impl From<candle_core::Error> for EngineError {
     }
 }
 
-/// A flag that tells running work that nobody waits for it any more.
-#[derive(Debug, Default)]
-pub struct Cancel(AtomicBool);
+/// A flag that tells running work that nobody waits for it any more. Clones are the same flag.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
     /// Asks the work to stop at its next look.

@@ -120,6 +120,71 @@ fn logits_can_be_had_after_several_tokens() {
 }
 
 #[test]
+fn sessions_at_the_same_time_get_what_each_would_get_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write(&path);
+    let model = load(&path, tiny_model::CONTEXT);
+    // Prompts of all lengths, short ones and some beyond a batch, then single tokens and drafts of several.
+    let steps = |session: usize| -> Vec<Vec<u32>> {
+        let lengths = [1 + session * 41 % 160, 1, 1, 3, 1, 20, 1, 1];
+        let token = |index: usize| (3 + (session * 97 + index * 11) % 200) as u32;
+        lengths
+            .iter()
+            .enumerate()
+            .map(|(step, length)| (0..*length).map(|at| token(step * 31 + at)).collect())
+            .collect()
+    };
+    let run = |session: usize| -> Vec<u32> {
+        let mut context = model.engine.session().unwrap();
+        let mut bits = Vec::new();
+        for tokens in steps(session) {
+            let logits = context.forward(&tokens, 2, &Cancel::default()).unwrap();
+            bits.extend(logits.iter().map(|logit| logit.to_bits()));
+        }
+        bits
+    };
+    let alone: Vec<_> = (0..8).map(run).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|session| scope.spawn(move || run(session))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (session, (alone, together)) in alone.iter().zip(&together).enumerate() {
+        assert!(alone == together, "session {session} has other logits in company");
+    }
+}
+
+#[test]
+fn who_is_cancelled_does_not_take_others_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write(&path);
+    let model = load(&path, tiny_model::CONTEXT);
+    let tokens: Vec<u32> = (0..150).map(|index| 3 + index * 11 % 200).collect();
+    let mut reference = model.engine.session().unwrap();
+    let expected = reference.forward(&tokens, 1, &Cancel::default()).unwrap().to_vec();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (model, tokens, expected) = (&model, &tokens, &expected);
+            scope.spawn(move || {
+                let mut session = model.engine.session().unwrap();
+                for round in 0..20 {
+                    let cancel = Cancel::default();
+                    if (round + thread) % 2 == 0 {
+                        cancel.cancel();
+                        assert!(matches!(session.forward(tokens, 1, &cancel), Err(EngineError::Cancelled)));
+                        assert!(session.is_empty());
+                    } else {
+                        assert!(session.forward(tokens, 1, &cancel).unwrap() == expected);
+                        session.truncate(0);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn every_block_format_loads_and_computes() {
     let folder = tempfile::tempdir().unwrap();
     for dtype in [GgmlDType::F16, GgmlDType::BF16, GgmlDType::Q4_0, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0] {

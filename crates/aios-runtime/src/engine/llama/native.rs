@@ -1,6 +1,14 @@
-//! The `llama` architecture on the kernels of `aios-kernels`: weights in panels, a batch of tokens through all layers. On
-//! the way memory is taken only where a context grows longer than it has been: for the scores of its positions.
+//! The `llama` architecture on the kernels of `aios-kernels`: weights in panels, and batches of tokens, of one session or of
+//! several, through all layers.
+//!
+//! ```text
+//!  session::forward ─┐
+//!  session::forward ─┼─▶ batcher: whoever leads runs what all of them want ─▶ pass: embed, layers, head
+//!  session::forward ─┘
+//! ```
 
+mod batcher;
+mod pass;
 mod session;
 
 use std::sync::Arc;
@@ -8,6 +16,7 @@ use std::sync::Arc;
 use aios_kernels::{BLOCK, Format, Isa, LANES, Matrix, Packer, Shape};
 use candle_core::quantized::GgmlDType;
 
+use self::batcher::Batcher;
 use super::parameters::Parameters;
 use super::{Layer, Loader, info, rope_frequencies};
 use crate::engine::threads::team;
@@ -17,7 +26,13 @@ use crate::gguf::{Gguf, TensorInfo};
 /// A model loaded into panels.
 pub(super) struct Native {
     info: EngineInfo,
-    weights: Arc<Weights>,
+    model: Arc<Model>,
+}
+
+/// What all sessions share.
+struct Model {
+    weights: Weights,
+    batcher: Batcher,
 }
 
 /// Everything that sessions read.
@@ -84,7 +99,7 @@ impl Native {
         let frequencies = rope_frequencies(gguf, &parameters)?;
         let info = info(gguf, &parameters, isa.name());
         let weights = Weights { isa, parameters, embedding, layers, norm, head, frequencies };
-        Ok(Self { info, weights: Arc::new(weights) })
+        Ok(Self { info, model: Arc::new(Model { weights, batcher: Batcher::default() }) })
     }
 }
 
@@ -108,6 +123,6 @@ impl Engine for Native {
     }
 
     fn session(&self) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(session::NativeSession::new(Arc::clone(&self.weights))))
+        Ok(Box::new(session::NativeSession::new(Arc::clone(&self.model))))
     }
 }

@@ -1,0 +1,230 @@
+//! A batch of tokens, of one context or of several, on its way through the layers.
+
+use aios_kernels::{
+    Activations, Attention, Cache, LANES, Matrix, Rope, Sequence, Span, Team, add, attend, gather, matmul, rms_norm,
+    scatter, swiglu,
+};
+
+use super::{Layer, Weights};
+use crate::engine::threads::team;
+use crate::engine::{Cancel, EngineError};
+
+/// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; larger batches
+/// gain little.
+pub(super) const BATCH: usize = 128;
+
+/// One context: its memory, and what is to be done with it.
+pub(super) struct Context {
+    /// Keys and values of its tokens.
+    pub(super) cache: Cache,
+    /// Tokens in the context.
+    pub(super) length: usize,
+    /// The next ones.
+    pub(super) tokens: Vec<u32>,
+    /// How many of them have been through the layers.
+    pub(super) done: usize,
+    /// How many go next.
+    pub(super) step: usize,
+    /// After how many of the last ones logits are asked for.
+    pub(super) outputs: usize,
+    /// These logits, row after row.
+    pub(super) logits: Vec<f32>,
+    pub(super) cancel: Cancel,
+    /// The batcher's number of what is to be done, and of the batch that the context was in last.
+    pub(super) call: u64,
+    pub(super) batch: u64,
+}
+
+impl Context {
+    pub(super) fn new(weights: &Weights) -> Self {
+        let parameters = &weights.parameters;
+        let cache = Cache::new(parameters.layers, parameters.key_heads, parameters.head_size, parameters.context);
+        let (tokens, logits, cancel) = (Vec::new(), Vec::new(), Cancel::default());
+        Self { cache, length: 0, tokens, done: 0, step: 0, outputs: 0, logits, cancel, call: 0, batch: 0 }
+    }
+
+    /// Tokens that have not been through the layers.
+    pub(super) fn left(&self) -> usize {
+        self.tokens.len() - self.done
+    }
+
+    /// Position of the first token that goes next.
+    fn first(&self) -> usize {
+        self.length + self.done
+    }
+
+    fn next(&self) -> &[u32] {
+        &self.tokens[self.done..self.done + self.step]
+    }
+
+    /// Which of the tokens that go next have logits asked for.
+    fn wanted(&self) -> std::ops::Range<usize> {
+        let first = self.tokens.len() - self.outputs.min(self.tokens.len());
+        first.saturating_sub(self.done).min(self.step)..self.step
+    }
+}
+
+/// The memory to compute with, for one batch at a time; panel by panel.
+pub(super) struct Pass {
+    team: &'static Team,
+    hidden: Vec<f32>,
+    /// What a layer's part adds to the hidden values.
+    change: Vec<f32>,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    mixed: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    /// One token's embedding.
+    row: Vec<f32>,
+    /// The head's products.
+    head: Vec<f32>,
+    /// One token's logits, filled up to whole panels.
+    logits: Vec<f32>,
+    /// Whose logits are asked for, after which token of the batch.
+    outputs: Vec<(usize, usize)>,
+    normed: Activations,
+    joined: Activations,
+    gated: Activations,
+    rope: Rope,
+}
+
+impl Pass {
+    pub(super) fn new(weights: &Weights) -> Self {
+        let parameters = &weights.parameters;
+        let team = team();
+        let queries = parameters.heads * parameters.head_size;
+        let keys = parameters.key_heads * parameters.head_size;
+        let room = |columns: usize| vec![0.0; columns * BATCH];
+        let rounded = |columns: usize| Activations::new(BATCH, columns, team.threads());
+        Self {
+            team,
+            hidden: room(parameters.embedding),
+            change: room(parameters.embedding),
+            queries: room(queries),
+            keys: room(keys),
+            values: room(keys),
+            mixed: room(queries),
+            gate: room(parameters.feed_forward),
+            up: room(parameters.feed_forward),
+            row: vec![0.0; parameters.embedding],
+            head: vec![0.0; weights.head.panels() * LANES * Activations::EXACT],
+            logits: vec![0.0; weights.head.panels() * LANES],
+            outputs: Vec::with_capacity(BATCH),
+            normed: rounded(parameters.embedding),
+            joined: rounded(queries),
+            gated: rounded(parameters.feed_forward),
+            rope: Rope::adjacent(weights.frequencies.clone()),
+        }
+    }
+
+    /// Runs each context's next tokens, at most [`BATCH`] together, through all layers, and appends the logits that are
+    /// asked for. Stops where all of the contexts are cancelled.
+    pub(super) fn run(&mut self, weights: &Weights, contexts: &mut [Context]) -> Result<(), EngineError> {
+        let count = contexts.iter().map(|context| context.step).sum();
+        self.embed(weights, contexts, count);
+        for (index, layer) in weights.layers.iter().enumerate() {
+            if contexts.iter().all(|context| context.cancel.is_cancelled()) {
+                return Err(EngineError::Cancelled);
+            }
+            self.attention(weights, layer, index, contexts, count);
+            self.feed_forward(weights, layer, count);
+        }
+        self.head(weights, contexts, count);
+        Ok(())
+    }
+
+    fn embed(&mut self, weights: &Weights, contexts: &[Context], count: usize) {
+        let hidden = &mut self.hidden[..self.row.len() * count];
+        for (index, token) in contexts.iter().flat_map(Context::next).enumerate() {
+            weights.embedding.row(*token as usize, &mut self.row);
+            scatter(&self.row, count, index, hidden);
+        }
+        self.rope.set_positions(contexts.iter().flat_map(|context| context.first()..context.first() + context.step));
+    }
+
+    fn attention(
+        &mut self,
+        weights: &Weights,
+        layer: &Layer<Matrix, Vec<f32>>,
+        index: usize,
+        contexts: &mut [Context],
+        count: usize,
+    ) {
+        let (isa, team, parameters) = (weights.isa, self.team, &weights.parameters);
+        let hidden = &mut self.hidden[..parameters.embedding * count];
+        self.normed.fill(isa, team, count, |token, row| {
+            rms_norm(isa, hidden, count, token, &layer.attention_norm, parameters.norm_epsilon, row);
+        });
+        let queries = out(&mut self.queries, &layer.query, count);
+        let keys = out(&mut self.keys, &layer.key, count);
+        let values = out(&mut self.values, &layer.value, count);
+        let matrices = [&layer.query, &layer.key, &layer.value];
+        matmul(isa, team, matrices, &self.normed, [&mut *queries, &mut *keys, &mut *values]);
+        self.rope.apply(isa, team, queries);
+        self.rope.apply(isa, team, keys);
+        let mut start = 0;
+        for context in contexts.iter_mut() {
+            let (first, span) = (context.first(), Span { start, tokens: context.step, batch: count });
+            context.cache.store(isa, team, index, first, span, keys, values);
+            start += context.step;
+        }
+        let attention =
+            Attention { heads: parameters.heads, scale: (parameters.head_size as f32).powf(-0.5), window: usize::MAX };
+        let sequences = contexts.iter().map(|context| Sequence {
+            cache: &context.cache,
+            first: context.first(),
+            tokens: context.step,
+        });
+        let mixed = &mut self.mixed[..queries.len()];
+        attend(isa, team, &attention, index, sequences, queries, mixed);
+        self.joined.fill(isa, team, count, |token, row| gather(mixed, count, token, row));
+        let change = out(&mut self.change, &layer.attention_output, count);
+        matmul(isa, team, [&layer.attention_output], &self.joined, [&mut *change]);
+        add(hidden, change);
+    }
+
+    fn feed_forward(&mut self, weights: &Weights, layer: &Layer<Matrix, Vec<f32>>, count: usize) {
+        let (isa, team, parameters) = (weights.isa, self.team, &weights.parameters);
+        let hidden = &mut self.hidden[..parameters.embedding * count];
+        self.normed.fill(isa, team, count, |token, row| {
+            rms_norm(isa, hidden, count, token, &layer.feed_forward_norm, parameters.norm_epsilon, row);
+        });
+        let gate = out(&mut self.gate, &layer.gate, count);
+        let up = out(&mut self.up, &layer.up, count);
+        matmul(isa, team, [&layer.gate, &layer.up], &self.normed, [&mut *gate, &mut *up]);
+        self.gated.fill(isa, team, count, |token, row| swiglu(isa, gate, up, count, token, row));
+        let change = out(&mut self.change, &layer.down, count);
+        matmul(isa, team, [&layer.down], &self.gated, [&mut *change]);
+        add(hidden, change);
+    }
+
+    fn head(&mut self, weights: &Weights, contexts: &mut [Context], count: usize) {
+        let (isa, team, parameters) = (weights.isa, self.team, &weights.parameters);
+        let hidden = &self.hidden[..parameters.embedding * count];
+        self.outputs.clear();
+        let mut start = 0;
+        for (index, context) in contexts.iter().enumerate() {
+            self.outputs.extend(context.wanted().map(|token| (index, start + token)));
+            start += context.step;
+        }
+        for outputs in self.outputs.chunks(Activations::EXACT) {
+            self.normed.fill_exact(isa, outputs.len(), |output, row| {
+                let (_, token) = outputs[output];
+                rms_norm(isa, hidden, count, token, &weights.norm, parameters.norm_epsilon, row);
+            });
+            let products = out(&mut self.head, &weights.head, outputs.len());
+            matmul(isa, team, [&*weights.head], &self.normed, [&mut *products]);
+            for (output, (context, _)) in outputs.iter().enumerate() {
+                gather(products, outputs.len(), output, &mut self.logits);
+                contexts[*context].logits.extend_from_slice(&self.logits[..parameters.vocabulary]);
+            }
+        }
+    }
+}
+
+/// As much of `values` as the products of `count` tokens with `matrix` take.
+fn out<'a>(values: &'a mut [f32], matrix: &Matrix, count: usize) -> &'a mut [f32] {
+    &mut values[..matrix.panels() * LANES * count]
+}
