@@ -1,17 +1,16 @@
 //! Speed and memory of the engine alone, without a server.
 
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use aios_kernels::Isa;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
-use crate::engine::{Cancel, Session, use_threads};
+use crate::engine::{Cancel, EngineError, Session, use_threads};
 use crate::model::{LoadOptions, LoadedModel};
 
-/// Positions that the timed decoding starts behind.
-const DECODE_DEPTH: usize = 16;
 /// Tokens of the untimed first run, which starts threads and touches the weights.
 const WARM_UP: usize = 8;
 
@@ -27,6 +26,12 @@ pub struct BenchArgs {
     /// Number of tokens to generate one by one.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub decode: usize,
+    /// Tokens that are in the context when the timed generation begins.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub depth: usize,
+    /// Contexts that generate at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub streams: usize,
     /// Times that each case runs; the median counts.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repeat: usize,
@@ -55,8 +60,10 @@ pub struct BenchReport {
     pub load_ms: f64,
     /// Prompts, in the order asked for.
     pub prefill: Vec<Rate>,
-    /// Generation.
+    /// Generation: all streams together.
     pub decode: Rate,
+    /// Contexts that generated at the same time.
+    pub streams: usize,
     /// Largest resident memory of the process (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
 }
@@ -82,7 +89,8 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
     for rate in &report.prefill {
         println!("prefill {} tokens: {:.1} tokens/s", rate.tokens, rate.tokens_per_second);
     }
-    println!("decode {} tokens: {:.1} tokens/s", report.decode.tokens, report.decode.tokens_per_second);
+    let streams = if report.streams == 1 { String::new() } else { format!(" in {} streams", report.streams) };
+    println!("decode {} tokens{streams}: {:.1} tokens/s", report.decode.tokens, report.decode.tokens_per_second);
     println!("peak resident memory {:.1} MB", report.peak_rss_bytes as f64 / 1e6);
     Ok(())
 }
@@ -90,9 +98,10 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
 /// Measures without printing.
 pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     ensure!(arguments.repeat > 0 && arguments.decode > 0, "--repeat and --decode must be above 0");
+    ensure!(arguments.streams > 0 && arguments.depth > 0, "--streams and --depth must be above 0");
     ensure!(!arguments.prefill.contains(&0), "--prefill lengths must be above 0");
     let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
-    let context = longest.max(DECODE_DEPTH + arguments.decode).max(WARM_UP);
+    let context = longest.max(arguments.depth + arguments.decode).max(WARM_UP);
     let model = LoadedModel::load("bench", &arguments.model, &LoadOptions { context, isa: arguments.isa })?;
     ensure!(
         model.engine.info().context_length == context,
@@ -108,8 +117,12 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
         let prompt = tokens(length);
         prefill.push(rate(length, arguments.repeat, || time_prefill(session.as_mut(), &prompt))?);
     }
-    let start = tokens(DECODE_DEPTH);
-    let decode = rate(arguments.decode, arguments.repeat, || time_decode(session.as_mut(), &start, arguments.decode))?;
+    drop(session);
+    let start = tokens(arguments.depth);
+    let streams = (0..arguments.streams).map(|_| model.engine.session()).collect::<Result<Vec<_>, _>>();
+    let mut streams = streams?;
+    let generated = arguments.decode * arguments.streams;
+    let decode = rate(generated, arguments.repeat, || time_decode(&mut streams, &start, arguments.decode))?;
     Ok(BenchReport {
         model: arguments.model.display().to_string(),
         size_bytes: model.size_bytes,
@@ -117,6 +130,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
         load_ms: model.load_time.as_secs_f64() * 1e3,
         prefill,
         decode,
+        streams: arguments.streams,
         peak_rss_bytes: peak_rss_bytes()?,
     })
 }
@@ -133,14 +147,33 @@ fn time_prefill(session: &mut dyn Session, prompt: &[u32]) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-fn time_decode(session: &mut dyn Session, prompt: &[u32], count: usize) -> Result<Duration> {
-    session.truncate(0);
-    let mut next = likeliest(session.forward(prompt, 1, &Cancel::default())?);
-    let started = Instant::now();
-    for _ in 0..count {
-        next = likeliest(session.forward(&[next], 1, &Cancel::default())?);
-    }
-    Ok(started.elapsed())
+/// The time in which all sessions generate `count` tokens each behind `prompt`, which is not timed.
+fn time_decode(sessions: &mut [Box<dyn Session>], prompt: &[u32], count: usize) -> Result<Duration> {
+    let start = Barrier::new(sessions.len() + 1);
+    std::thread::scope(|scope| {
+        let streams: Vec<_> = sessions
+            .iter_mut()
+            .map(|session| {
+                let start = &start;
+                scope.spawn(move || {
+                    session.truncate(0);
+                    let first = session.forward(prompt, 1, &Cancel::default()).map(likeliest);
+                    start.wait();
+                    let mut next = first?;
+                    for _ in 0..count {
+                        next = likeliest(session.forward(&[next], 1, &Cancel::default())?);
+                    }
+                    Ok::<(), EngineError>(())
+                })
+            })
+            .collect();
+        start.wait();
+        let started = Instant::now();
+        for stream in streams {
+            stream.join().map_err(|_| anyhow!("a stream panicked"))??;
+        }
+        Ok(started.elapsed())
+    })
 }
 
 fn likeliest(logits: &[f32]) -> u32 {

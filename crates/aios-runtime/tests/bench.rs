@@ -10,7 +10,17 @@ use aios_runtime::bench::{BenchArgs, measure};
 fn arguments(folder: &tempfile::TempDir, prefill: &[usize]) -> BenchArgs {
     let model = folder.path().join("tiny.gguf");
     tiny_model::write(&model);
-    BenchArgs { model, prefill: prefill.to_vec(), decode: 4, repeat: 2, threads: 0, isa: None, json: true }
+    BenchArgs {
+        model,
+        prefill: prefill.to_vec(),
+        decode: 4,
+        depth: 3,
+        streams: 2,
+        repeat: 2,
+        threads: 0,
+        isa: None,
+        json: true,
+    }
 }
 
 #[test]
@@ -18,7 +28,7 @@ fn every_asked_case_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let report = measure(&arguments(&folder, &[16, 100])).unwrap();
     let lengths: Vec<usize> = report.prefill.iter().map(|rate| rate.tokens).collect();
-    assert_eq!((lengths, report.decode.tokens), (vec![16, 100], 4));
+    assert_eq!((lengths, report.decode.tokens), (vec![16, 100], 8));
     assert!(report.prefill.iter().chain([&report.decode]).all(|rate| rate.tokens_per_second > 0.0));
     assert!(report.peak_rss_bytes > report.size_bytes && report.load_ms > 0.0);
     let json = serde_json::to_value(&report).unwrap();
