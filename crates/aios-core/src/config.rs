@@ -102,6 +102,8 @@ pub struct Runtime {
     pub queue: usize,
     /// Longest context in tokens, where the model was trained for more.
     pub context: usize,
+    /// Memory of each model for the beginnings of prompts, which later prompts with the same beginning need not compute.
+    pub prefix_cache: ByteSize,
     /// The OpenAI-compatible API.
     pub http: Http,
     /// The gRPC API.
@@ -154,9 +156,10 @@ impl Default for Runtime {
             default_model: "smollm2-135m-instruct".into(),
             model_dirs: vec![paths::DEVICE_MODELS.into(), paths::FACTORY_MODELS.into()],
             threads: 0,
-            slots: 1,
+            slots: 4,
             queue: 16,
             context: 8192,
+            prefix_cache: ByteSize(64 << 20),
             http: Http::default(),
             grpc: Grpc::default(),
         }

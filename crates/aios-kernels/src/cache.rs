@@ -109,6 +109,46 @@ impl Cache {
         }
     }
 
+    /// Numbers of [`LANES`] positions.
+    pub fn block_length(&self) -> usize {
+        self.keys.len() / self.positions * LANES * 2
+    }
+
+    /// The keys and values of all layers at positions `block * LANES` to `block * LANES + LANES - 1`.
+    ///
+    /// # Panics
+    /// Where there are no such positions.
+    pub fn block(&self, block: usize) -> Vec<u16> {
+        let mut numbers = Vec::with_capacity(self.block_length());
+        let (heads, place) = self.block_places(block);
+        for head in heads {
+            numbers.extend_from_slice(&self.keys[head + place.start..head + place.end]);
+            numbers.extend_from_slice(&self.values[head + place.start..head + place.end]);
+        }
+        numbers
+    }
+
+    /// Puts back what [`block`](Self::block) gave, of this cache or of another of the same sizes.
+    ///
+    /// # Panics
+    /// Where there are no such positions, or as many numbers are not a block.
+    pub fn set_block(&mut self, block: usize, numbers: &[u16]) {
+        assert_eq!(numbers.len(), self.block_length(), "numbers of a block");
+        let (heads, place) = self.block_places(block);
+        for (head, numbers) in heads.zip(numbers.chunks_exact(place.len() * 2)) {
+            let (keys, values) = numbers.split_at(place.len());
+            self.keys[head + place.start..head + place.end].copy_from_slice(keys);
+            self.values[head + place.start..head + place.end].copy_from_slice(values);
+        }
+    }
+
+    /// Where the heads of all layers begin, and where the block lies in each: keys and values alike.
+    fn block_places(&self, block: usize) -> (impl Iterator<Item = usize> + use<>, std::ops::Range<usize>) {
+        assert!((block + 1) * LANES <= self.positions, "block {block} of {} positions", self.positions);
+        let length = LANES * self.head_size;
+        ((0..self.keys.len()).step_by(self.positions * self.head_size), block * length..(block + 1) * length)
+    }
+
     /// Where a head's keys and values begin.
     pub(crate) fn head(&self, layer: usize, key_head: usize) -> (*const u16, *const u16) {
         let start = (layer * self.key_heads + key_head) * self.head_size * self.positions;
@@ -147,5 +187,33 @@ unsafe fn write<S: Simd>(rows: &Rows) {
                 S::store_half(rows.cached_values.add(position * rows.head_size + column), value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_what_was_stored_at_its_positions() {
+        let (team, isa) = (Team::new(1), Isa::detect());
+        let fill = |tokens: usize, seed: usize| -> Vec<f32> {
+            (0..tokens * 2 * 32).map(|index| ((index * 7 + seed) % 1000) as f32).collect()
+        };
+        let caches = [(0, 40), (3, 40)].map(|(seed, tokens)| {
+            let mut cache = Cache::new(2, 2, 32, 100);
+            for layer in 0..2 {
+                let (keys, values) = (fill(tokens, seed + layer), fill(tokens, seed + layer + 500));
+                cache.store(isa, &team, layer, 0, Span { start: 0, tokens, batch: tokens }, &keys, &values);
+            }
+            cache
+        });
+        let [first, mut second] = caches;
+        assert_ne!(first.block(1), second.block(1));
+        let others = [second.block(0), second.block(2)];
+        second.set_block(1, &first.block(1));
+        assert_eq!(first.block(1), second.block(1));
+        assert_eq!(others, [second.block(0), second.block(2)]);
+        assert_eq!(first.block(1).len(), first.block_length());
     }
 }

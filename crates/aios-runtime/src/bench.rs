@@ -102,7 +102,8 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     ensure!(!arguments.prefill.contains(&0), "--prefill lengths must be above 0");
     let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
     let context = longest.max(arguments.depth + arguments.decode).max(WARM_UP);
-    let model = LoadedModel::load("bench", &arguments.model, &LoadOptions { context, isa: arguments.isa })?;
+    let model =
+        LoadedModel::load("bench", &arguments.model, &LoadOptions { isa: arguments.isa, ..LoadOptions::new(context) })?;
     ensure!(
         model.engine.info().context_length == context,
         "the model was trained for contexts of {} tokens, this asks for {context}",

@@ -9,16 +9,15 @@ mod threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aios_kernels::Isa;
-
 use crate::gguf::{Gguf, GgufError};
+use crate::model::LoadOptions;
 pub use threads::{ThreadsError, use_threads};
 
-/// Loads the weights of `gguf` for contexts of at most `context` tokens, to compute with `isa` or with what is fastest.
-pub fn load(gguf: &Gguf, context: usize, isa: Option<Isa>) -> Result<Box<dyn Engine>, EngineError> {
+/// Loads the weights of `gguf`.
+pub fn load(gguf: &Gguf, options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
     let architecture = gguf.require("general.architecture", gguf.string("general.architecture")?)?;
     match architecture {
-        "llama" => llama::load(gguf, context, isa),
+        "llama" => llama::load(gguf, options),
         other => Err(gguf.error(format!("architecture {other:?} is not supported; supported is \"llama\"")).into()),
     }
 }
@@ -66,8 +65,17 @@ pub trait Session: Send {
     /// the context as it was before the call.
     fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError>;
 
+    /// Makes the context hold a beginning of `tokens`, as long a one as can be had without computing, and returns its
+    /// length.
+    fn resume(&mut self, tokens: &[u32]) -> usize;
+
     /// Shortens the context to its first `len` tokens. Does nothing where it is no longer than that.
     fn truncate(&mut self, len: usize);
+}
+
+/// How many tokens both begin with.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// Why an engine could not do what it was asked.

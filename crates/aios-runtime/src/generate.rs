@@ -43,6 +43,8 @@ pub struct Generated {
     pub finish: Finish,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// How many of them were in the context already, or began another prompt.
+    pub cached_tokens: usize,
     /// Tokens generated; the one that ended the turn is not counted.
     pub completion_tokens: usize,
     /// From the start to the first logits.
@@ -88,7 +90,7 @@ impl From<EngineError> for GenerateError {
     }
 }
 
-/// Generates an answer in `session`, whose former context is dropped.
+/// Generates an answer in `session`, whose former context is dropped but for what the prompt begins with.
 ///
 /// `on_text` receives the answer piece by piece, in whole characters; when it breaks, the result is
 /// [`GenerateError::Cancelled`].
@@ -110,8 +112,9 @@ pub fn generate(
     let limit = request.max_tokens.unwrap_or(usize::MAX).min(context - prompt_tokens);
 
     let started = Instant::now();
-    session.truncate(0);
-    let mut logits = session.forward(&request.prompt_tokens, 1, &request.cancel)?;
+    // The last token goes through the layers in any case: the answer begins with its logits.
+    let cached_tokens = session.resume(&request.prompt_tokens[..prompt_tokens - 1]);
+    let mut logits = session.forward(&request.prompt_tokens[cached_tokens..], 1, &request.cancel)?;
     let prefilled = Instant::now();
 
     let mut answer = Answer { decoder: StreamDecoder::default(), stop: StopMatcher::new(&request.stop), on_text };
@@ -139,6 +142,7 @@ pub fn generate(
     Ok(Generated {
         finish,
         prompt_tokens,
+        cached_tokens,
         completion_tokens,
         prompt_time: prefilled - started,
         predict_time: prefilled.elapsed(),

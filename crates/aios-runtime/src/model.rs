@@ -18,12 +18,14 @@ pub struct LoadOptions {
     /// Instructions for the kernels to compute with. `None` takes the fastest; where this CPU has none that the kernels are
     /// written for, candle computes.
     pub isa: Option<Isa>,
+    /// Bytes of memory for the keys and values of prompts' beginnings, which later prompts may share; 0 for none.
+    pub prefix_cache: usize,
 }
 
 impl LoadOptions {
-    /// For contexts of at most `context` tokens, with what is fastest on this CPU.
+    /// For contexts of at most `context` tokens, with what is fastest on this CPU, without memory for prompts' beginnings.
     pub fn new(context: usize) -> Self {
-        Self { context, isa: None }
+        Self { context, isa: None, prefix_cache: 0 }
     }
 }
 
@@ -91,7 +93,7 @@ impl LoadedModel {
     pub fn load(id: &str, path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let started = Instant::now();
         let gguf = Gguf::open(path)?;
-        let engine = engine::load(&gguf, options.context, options.isa)?;
+        let engine = engine::load(&gguf, options)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let (vocabulary, embedding) = (tokenizer.vocabulary(), engine.info().vocabulary);
         if vocabulary != embedding {

@@ -189,7 +189,8 @@ impl Server {
 
 fn inference(runtime: &config::Runtime, loader: Loader, receiver_timeout: Duration) -> Result<Inference, ServeError> {
     let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
-    let options = LoadOptions::new(runtime.context);
+    let prefix_cache = usize::try_from(runtime.prefix_cache.0).unwrap_or(usize::MAX);
+    let options = LoadOptions { prefix_cache, ..LoadOptions::new(runtime.context) };
     let registry = Arc::new(Registry::new(runtime.model_dirs.clone(), default, options, loader));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
     Ok(Inference { registry, scheduler })

@@ -145,9 +145,12 @@ fn rounding_hardly_changes_what_the_model_predicts() {
     let mut subjects = Vec::new();
     for isa in Isa::available() {
         for step in [1, 3] {
-            let model =
-                LoadedModel::load("smollm2", &factory_model::path(), &LoadOptions { context: CONTEXT, isa: Some(isa) })
-                    .unwrap();
+            let model = LoadedModel::load(
+                "smollm2",
+                &factory_model::path(),
+                &LoadOptions { isa: Some(isa), ..LoadOptions::new(CONTEXT) },
+            )
+            .unwrap();
             subjects.push(Subject { isa, step, model, sums: Sums::default() });
         }
     }

@@ -62,6 +62,24 @@ fn arithmetic_runs_on_as_many_threads_as_configured() {
 }
 
 #[test]
+fn prompts_share_their_beginning_where_there_is_memory_for_it() {
+    for (key, known) in [("slots = 1\nprefix-cache = \"0B\"", 0), ("slots = 1", 48)] {
+        let (dir, address) = prepared(key);
+        let _started = Started::new(dir.path());
+        let beginning = "a ".repeat(30);
+        let cached = |text: &str| {
+            let answer = http::post(address, "/v1/completions", &prompt(&format!("{beginning}{text}"))).json();
+            answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+        };
+        // The second prompt comes after an unlike one, so that it finds nothing in the memory of its own slot.
+        assert_eq!(cached("x"), 0);
+        assert_eq!(http::post(address, "/v1/completions", &prompt("the")).status, 200);
+        let found = cached("y");
+        assert!(if known == 0 { found == 0 } else { found >= known }, "{key:?}: {found}");
+    }
+}
+
+#[test]
 fn the_context_ends_where_the_configuration_says() {
     let [longest, too_long] = [63, 64].map(|tokens| prompt(&"x".repeat(tokens)));
     let (dir, address) = prepared("context = 64");
@@ -70,7 +88,8 @@ fn the_context_ends_where_the_configuration_says() {
     assert_eq!(model["aios"]["context_length"], 64);
     let answer = http::post(address, "/v1/completions", &longest).json();
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
-    assert_eq!(answer["usage"], json!({"prompt_tokens": 63, "completion_tokens": 1, "total_tokens": 64}));
+    let usage = &answer["usage"];
+    assert_eq!([&usage["prompt_tokens"], &usage["completion_tokens"], &usage["total_tokens"]], [63, 1, 64]);
     let refused = http::post(address, "/v1/completions", &too_long);
     assert_eq!((refused.status, refused.error()), (400, (json!("prompt"), json!("context_length_exceeded"))));
     assert!(refused.text.contains("maximum context length is 64 tokens, but 64 are in the prompt"), "{refused:?}");

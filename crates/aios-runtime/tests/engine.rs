@@ -155,6 +155,38 @@ fn sessions_at_the_same_time_get_what_each_would_get_alone() {
 }
 
 #[test]
+fn a_prompt_begins_where_an_earlier_one_left_it_and_answers_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_model::write(&path);
+    let options = LoadOptions { prefix_cache: 1 << 24, ..LoadOptions::new(tiny_model::CONTEXT) };
+    let model = LoadedModel::load("tiny", &path, &options).unwrap();
+    let cancel = Cancel::default();
+    let system: Vec<u32> = (0..100).map(|index| 3 + index * 11 % 200).collect();
+    let prompt = |question: u32| [&system[..], &[question; 30]].concat();
+    let mut fresh = model.engine.session().unwrap();
+    let expected = [7, 8].map(|question| {
+        fresh.truncate(0);
+        fresh.forward(&prompt(question), 1, &cancel).unwrap().to_vec()
+    });
+
+    // Another session finds the whole blocks that both prompts begin with; its own memory goes further.
+    let mut other = model.engine.session().unwrap();
+    assert_eq!(other.resume(&prompt(9)), 96);
+    assert!(other.forward(&prompt(9)[96..], 1, &cancel).is_ok());
+    for (question, expected) in [7, 8].into_iter().zip(&expected) {
+        let prompt = prompt(question);
+        let mut session = model.engine.session().unwrap();
+        let known = session.resume(&prompt[..129]);
+        assert_eq!(known, 128);
+        assert!(session.forward(&prompt[known..], 1, &cancel).unwrap() == expected);
+        assert_eq!(session.resume(&prompt[..120]), 120);
+        assert!(session.forward(&prompt[120..], 1, &cancel).unwrap() == expected);
+        assert_eq!(session.resume(&[1, 2, 3]), 0);
+    }
+}
+
+#[test]
 fn who_is_cancelled_does_not_take_others_along() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");

@@ -90,7 +90,10 @@ fn a_text_is_continued_whole_and_streamed() {
     assert!(body["id"].as_str().unwrap().starts_with("cmpl-"));
     assert_eq!(body["object"], "text_completion");
     assert_eq!(body["choices"][0], json!({"index": 0, "text": "defgh", "logprobs": null, "finish_reason": "length"}));
-    assert_eq!(body["usage"], json!({"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}));
+    let details = json!({"cached_tokens": 0});
+    let usage =
+        json!({"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10, "prompt_tokens_details": details});
+    assert_eq!(body["usage"], usage);
     let chunks = server.post("/v1/completions", &with(text("see c"), &[("stream", json!(true))])).chunks();
     let said: String = chunks.iter().map(|chunk| chunk["choices"][0]["text"].as_str().unwrap()).collect();
     assert_eq!(said, "defgh");

@@ -17,16 +17,17 @@ use candle_core::{Device, Tensor};
 
 use super::{Engine, EngineError, EngineInfo, Session};
 use crate::gguf::{Gguf, GgufError, TensorInfo};
+use crate::model::LoadOptions;
 use parameters::Parameters;
 
-/// Loads `gguf` for contexts of at most `context` tokens: into panels where the kernels know all of its formats and sizes
-/// and have vector instructions for this CPU (or are told which to use), else into candle.
-pub(super) fn load(gguf: &Gguf, context: usize, isa: Option<Isa>) -> Result<Box<dyn Engine>, EngineError> {
-    let parameters = Parameters::from_gguf(gguf, context)?;
+/// Loads `gguf`: into panels where the kernels know all of its formats and sizes and have vector instructions for this CPU
+/// (or are told which to use), else into candle.
+pub(super) fn load(gguf: &Gguf, options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
+    let parameters = Parameters::from_gguf(gguf, options.context)?;
     refuse_unknown_tensors(gguf, &parameters)?;
-    let isa = isa.or_else(|| Some(Isa::detect()).filter(|isa| !isa.is_portable()));
+    let isa = options.isa.or_else(|| Some(Isa::detect()).filter(|isa| !isa.is_portable()));
     match isa.filter(|_| native::supports(gguf, &parameters)) {
-        Some(isa) => Ok(Box::new(native::Native::load(gguf, parameters, isa)?)),
+        Some(isa) => Ok(Box::new(native::Native::load(gguf, parameters, isa, options.prefix_cache)?)),
         None => Ok(Box::new(Llama::load(gguf, parameters)?)),
     }
 }

@@ -223,7 +223,12 @@ fn finish_reason(completed: &Completed) -> &'static str {
 
 fn usage(completed: &Completed) -> Value {
     let (prompt, completion) = (completed.generated.prompt_tokens, completed.generated.completion_tokens);
-    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": completed.generated.cached_tokens},
+    })
 }
 
 fn timings(completed: &Completed) -> Value {
@@ -231,6 +236,7 @@ fn timings(completed: &Completed) -> Value {
     json!({
         "queue_ms": millis(completed.queue_time),
         "prompt_n": generated.prompt_tokens,
+        "cache_n": generated.cached_tokens,
         "prompt_ms": millis(generated.prompt_time),
         "predicted_n": generated.completion_tokens,
         "predicted_ms": millis(generated.predict_time),

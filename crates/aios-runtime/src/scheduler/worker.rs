@@ -151,6 +151,7 @@ fn log(request_id: &str, model: &str, queue_time: Duration, outcome: &Outcome) {
             request_id,
             model,
             prompt_tokens = generated.prompt_tokens,
+            cached_tokens = generated.cached_tokens,
             completion_tokens = generated.completion_tokens,
             queue_ms,
             prompt_ms = millis(generated.prompt_time),

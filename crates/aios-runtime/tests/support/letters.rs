@@ -162,6 +162,11 @@ impl Session for Context {
         Ok(&self.logits)
     }
 
+    fn resume(&mut self, _: &[u32]) -> usize {
+        self.tokens.clear();
+        0
+    }
+
     fn truncate(&mut self, len: usize) {
         self.tokens.truncate(len);
     }

@@ -9,6 +9,7 @@
 
 mod batcher;
 mod pass;
+mod prefixes;
 mod session;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use aios_kernels::{BLOCK, Format, Isa, LANES, Matrix, Packer, Shape};
 use candle_core::quantized::GgmlDType;
 
 use self::batcher::Batcher;
+use self::pass::Context;
+use self::prefixes::Prefixes;
 use super::parameters::Parameters;
 use super::{Layer, Loader, info, rope_frequencies};
 use crate::engine::threads::team;
@@ -33,6 +36,14 @@ pub(super) struct Native {
 struct Model {
     weights: Weights,
     batcher: Batcher,
+    prefixes: Prefixes,
+}
+
+impl Model {
+    /// Keeps the keys and values of a context's tokens for prompts that begin with them.
+    fn keep(&self, context: &Context) {
+        self.prefixes.keep(&context.history, |block| context.cache.block(block));
+    }
 }
 
 /// Everything that sessions read.
@@ -79,7 +90,12 @@ fn shape(tensor: &TensorInfo) -> Option<Shape> {
 }
 
 impl Native {
-    pub(super) fn load(gguf: &Gguf, parameters: Parameters, isa: Isa) -> Result<Self, EngineError> {
+    pub(super) fn load(
+        gguf: &Gguf,
+        parameters: Parameters,
+        isa: Isa,
+        prefix_cache: usize,
+    ) -> Result<Self, EngineError> {
         let bytes = gguf.tensors().values().filter_map(shape).map(|shape| shape.bytes()).sum();
         let packer = Packer::new(team(), bytes)
             .map_err(|error| EngineError::Compute(format!("no memory for {bytes} bytes of weights: {error}")))?;
@@ -99,7 +115,8 @@ impl Native {
         let frequencies = rope_frequencies(gguf, &parameters)?;
         let info = info(gguf, &parameters, isa.name());
         let weights = Weights { isa, parameters, embedding, layers, norm, head, frequencies };
-        Ok(Self { info, model: Arc::new(Model { weights, batcher: Batcher::default() }) })
+        let (batcher, prefixes) = (Batcher::default(), Prefixes::new(prefix_cache));
+        Ok(Self { info, model: Arc::new(Model { weights, batcher, prefixes }) })
     }
 }
 

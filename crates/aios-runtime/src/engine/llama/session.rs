@@ -8,7 +8,7 @@ use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::rope_i;
 
 use super::{Layer, Weights};
-use crate::engine::{Cancel, EngineError, Session};
+use crate::engine::{Cancel, EngineError, Session, common};
 
 /// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; larger batches
 /// gain little.
@@ -24,10 +24,11 @@ const EXIT_SOFTWARE: i32 = 70;
 /// context that stays short takes little memory.
 pub(super) struct LlamaSession {
     weights: Arc<Weights>,
-    /// Per layer, `(key_heads, context, head_size)`; what lies beyond `length` is meaningless.
+    /// Per layer, `(key_heads, context, head_size)`; what lies beyond `history` is meaningless.
     keys: Vec<Tensor>,
     values: Vec<Tensor>,
-    length: usize,
+    /// The tokens so far.
+    history: Vec<u32>,
     logits: Vec<f32>,
 }
 
@@ -37,7 +38,7 @@ impl LlamaSession {
         let shape = (parameters.key_heads, parameters.context, parameters.head_size);
         let cache = || (0..parameters.layers).map(|_| Tensor::zeros(shape, DType::F32, &Device::Cpu)).collect();
         let (keys, values): (Result<_>, Result<_>) = (cache(), cache());
-        Ok(Self { keys: keys?, values: values?, length: 0, logits: Vec::new(), weights })
+        Ok(Self { keys: keys?, values: values?, history: Vec::new(), logits: Vec::new(), weights })
     }
 
     /// Runs one batch behind the first `start` tokens and returns its hidden states, `(tokens, embedding)`.
@@ -123,12 +124,12 @@ impl Drop for PoolGuard {
 
 impl Session for LlamaSession {
     fn len(&self) -> usize {
-        self.length
+        self.history.len()
     }
 
     fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> std::result::Result<&[f32], EngineError> {
         let parameters = &self.weights.parameters;
-        let needed = self.length.saturating_add(tokens.len());
+        let needed = self.history.len().saturating_add(tokens.len());
         if needed > parameters.context {
             return Err(EngineError::ContextFull { capacity: parameters.context, needed });
         }
@@ -137,7 +138,7 @@ impl Session for LlamaSession {
             return Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}")));
         }
         let _guard = PoolGuard;
-        let mut start = self.length;
+        let mut start = self.history.len();
         let first_output = needed - outputs.min(tokens.len());
         self.logits.clear();
         for batch in tokens.chunks(BATCH) {
@@ -147,12 +148,17 @@ impl Session for LlamaSession {
                 self.logits.extend(self.head(&hidden, batch.len().min(start - first_output))?);
             }
         }
-        self.length = start;
+        self.history.extend_from_slice(tokens);
         Ok(&self.logits)
     }
 
+    fn resume(&mut self, tokens: &[u32]) -> usize {
+        self.history.truncate(common(&self.history, tokens));
+        self.history.len()
+    }
+
     fn truncate(&mut self, len: usize) {
-        self.length = self.length.min(len);
+        self.history.truncate(len);
     }
 }
 

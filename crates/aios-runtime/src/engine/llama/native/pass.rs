@@ -18,7 +18,7 @@ pub(super) struct Context {
     /// Keys and values of its tokens.
     pub(super) cache: Cache,
     /// Tokens in the context.
-    pub(super) length: usize,
+    pub(super) history: Vec<u32>,
     /// The next ones.
     pub(super) tokens: Vec<u32>,
     /// How many of them have been through the layers.
@@ -39,8 +39,8 @@ impl Context {
     pub(super) fn new(weights: &Weights) -> Self {
         let parameters = &weights.parameters;
         let cache = Cache::new(parameters.layers, parameters.key_heads, parameters.head_size, parameters.context);
-        let (tokens, logits, cancel) = (Vec::new(), Vec::new(), Cancel::default());
-        Self { cache, length: 0, tokens, done: 0, step: 0, outputs: 0, logits, cancel, call: 0, batch: 0 }
+        let (history, tokens, logits, cancel) = (Vec::new(), Vec::new(), Vec::new(), Cancel::default());
+        Self { cache, history, tokens, done: 0, step: 0, outputs: 0, logits, cancel, call: 0, batch: 0 }
     }
 
     /// Tokens that have not been through the layers.
@@ -50,7 +50,7 @@ impl Context {
 
     /// Position of the first token that goes next.
     fn first(&self) -> usize {
-        self.length + self.done
+        self.history.len() + self.done
     }
 
     fn next(&self) -> &[u32] {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use aios_kernels::LANES;
+
 use super::Model;
 use super::pass::Context;
-use crate::engine::{Cancel, EngineError, Session};
+use crate::engine::{Cancel, EngineError, Session, common};
 
 /// The tokens so far.
 pub(super) struct NativeSession {
@@ -26,7 +28,7 @@ impl NativeSession {
 
 impl Session for NativeSession {
     fn len(&self) -> usize {
-        self.context().length
+        self.context().history.len()
     }
 
     fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError> {
@@ -52,7 +54,10 @@ impl Session for NativeSession {
             result
         };
         if result.is_ok() {
-            context.length = needed;
+            context.history.extend_from_slice(tokens);
+            if tokens.len() >= LANES {
+                self.model.keep(&context);
+            }
         }
         let context = self.context.insert(context);
         result.map(|()| &context.logits[..])
@@ -60,7 +65,23 @@ impl Session for NativeSession {
 
     fn truncate(&mut self, len: usize) {
         if let Some(context) = &mut self.context {
-            context.length = context.length.min(len);
+            context.history.truncate(len);
         }
+    }
+
+    fn resume(&mut self, tokens: &[u32]) -> usize {
+        let Some(context) = &mut self.context else { return 0 };
+        let common = common(&context.history, tokens);
+        if common < context.history.len() {
+            // The answer to the last prompt, which may be a part of another one.
+            self.model.keep(context);
+            context.history.truncate(common);
+        }
+        for (index, block) in self.model.prefixes.find(tokens).iter().enumerate().skip(common / LANES) {
+            context.cache.set_block(index, block);
+            context.history.truncate(index * LANES);
+            context.history.extend_from_slice(&tokens[index * LANES..][..LANES]);
+        }
+        context.history.len()
     }
 }
