@@ -1,5 +1,7 @@
 //! Which instructions are used.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +19,12 @@ pub(crate) enum Kind {
     /// AVX-512 F, BW, VL and VNNI, and what AVX2 stands for.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// What every 64-bit Arm CPU has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON with dot products of bytes, as Armv8.2 and later mostly have.
+    #[cfg(target_arch = "aarch64")]
+    Dotprod,
 }
 
 impl Isa {
@@ -33,6 +41,10 @@ impl Isa {
             has_avx2().then_some(Kind::Avx2),
             #[cfg(target_arch = "x86_64")]
             (has_avx2() && has_avx512()).then_some(Kind::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            Some(Kind::Neon),
+            #[cfg(target_arch = "aarch64")]
+            is_aarch64_feature_detected!("dotprod").then_some(Kind::Dotprod),
         ]
         .into_iter()
         .flatten()
@@ -40,7 +52,7 @@ impl Isa {
         .collect()
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512`, `neon` or `dotprod`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
@@ -48,6 +60,10 @@ impl Isa {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Dotprod => "dotprod",
         }
     }
 

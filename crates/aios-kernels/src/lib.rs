@@ -16,6 +16,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a panic is how a test fails"))]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod activations;
 mod arena;
 mod attention;

@@ -88,6 +88,10 @@ pub fn matmul<const N: usize>(
                         Kind::Avx2 => crate::x86::panel_avx2(matrix.layout(), panel, &operands),
                         #[cfg(target_arch = "x86_64")]
                         Kind::Avx512 => crate::x86::panel_avx512(matrix.layout(), panel, &operands),
+                        #[cfg(target_arch = "aarch64")]
+                        Kind::Neon => crate::aarch64::panel_neon(matrix.layout(), panel, &operands),
+                        #[cfg(target_arch = "aarch64")]
+                        Kind::Dotprod => crate::aarch64::panel_dotprod(matrix.layout(), panel, &operands),
                     }
                 }
                 if exact {

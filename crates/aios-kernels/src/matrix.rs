@@ -86,7 +86,7 @@ pub(crate) enum Layout {
 
 impl Layout {
     /// All layouts, each at its own number: code that is compiled for each of them takes that number.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) const ALL: [Self; 6] = [Self::U4, Self::U4Minimum, Self::U5, Self::U5Minimum, Self::U6, Self::U8];
 
     /// Bytes of codes in a block: 32 columns of 16 rows.

@@ -174,6 +174,8 @@ macro_rules! with_simd {
             $crate::isa::Kind::Avx2 => avx2($($argument),*),
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Kind::Avx512 => avx512($($argument),*),
+            #[cfg(target_arch = "aarch64")]
+            $crate::isa::Kind::Neon | $crate::isa::Kind::Dotprod => $body::<$crate::aarch64::Neon>($($argument),*),
         }
     }};
 }
