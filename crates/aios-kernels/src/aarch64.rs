@@ -2,4 +2,4 @@
 
 mod neon;
 
-pub(crate) use neon::{Neon, panel as panel_neon, panel_dotprod};
+pub(crate) use neon::{Neon, panel as panel_neon, panel_dotprod, panel_i8mm};

@@ -16,7 +16,9 @@ pub struct Activations {
     pub(crate) codes: Vec<i8>,
     /// `[row][block]`
     pub(crate) terms: Vec<Terms>,
-    /// A row for each thread.
+    /// Whether `rows` keeps the values of all tokens.
+    kept: bool,
+    /// A row for each token where they are kept, else for each thread.
     rows: Vec<f32>,
 }
 
@@ -38,8 +40,17 @@ impl Activations {
             exact: false,
             codes: vec![0; room],
             terms: vec![Terms::default(); room / BLOCK],
+            kept: false,
             rows: vec![0.0; threads * columns],
         }
+    }
+
+    /// Keeps the values themselves beside their codes: products with matrices that [take
+    /// them](crate::Matrix::takes_values) need this.
+    pub fn keep_values(mut self) -> Self {
+        self.kept = true;
+        self.rows.resize(self.rows.len().max(self.codes.len()), 0.0);
+        self
     }
 
     /// Takes the rows of `tokens` tokens: `row(token, values)` writes each into `values`.
@@ -54,12 +65,13 @@ impl Activations {
         (self.tokens, self.exact) = (tokens, false);
         let codes = Shared(self.codes.as_mut_ptr());
         let terms = Shared(self.terms.as_mut_ptr());
-        let rows = Shared(self.rows.as_mut_ptr());
+        let (rows, kept) = (Shared(self.rows.as_mut_ptr()), self.kept);
         team.divide(tokens, |range, thread| {
-            // SAFETY: each thread has a row of its own, and each piece tokens of its own, which all have room.
-            unsafe {
-                let values = std::slice::from_raw_parts_mut(rows.get().add(thread * columns), columns);
-                for token in range {
+            for token in range {
+                let own = if kept { token } else { thread };
+                // SAFETY: each thread has a row of its own, and each piece tokens of its own, which all have room.
+                unsafe {
+                    let values = std::slice::from_raw_parts_mut(rows.get().add(own * columns), columns);
                     row(token, values);
                     let codes = codes.get().add(token * columns);
                     let terms = terms.get().add(token * blocks);
@@ -79,10 +91,15 @@ impl Activations {
         let (columns, blocks) = (self.columns, self.columns / BLOCK);
         assert!(tokens <= Self::EXACT, "{tokens} tokens at a time");
         (self.tokens, self.exact) = (tokens, true);
-        let values = &mut self.rows[..columns];
         let parts = self.codes.chunks_exact_mut(2 * columns).zip(self.terms.chunks_exact_mut(2 * blocks));
         for (token, (codes, terms)) in parts.take(tokens).enumerate() {
-            row(token, values);
+            // What is kept stays behind; the row that what rounding leaves is made of lies past all of these.
+            let rest = if self.kept { Self::EXACT * columns } else { 0 };
+            row(token, &mut self.rows[rest..rest + columns]);
+            if self.kept {
+                self.rows.copy_within(rest..rest + columns, token * columns);
+            }
+            let values = &mut self.rows[rest..rest + columns];
             let (first, second) = codes.split_at_mut(columns);
             // SAFETY: a row has as many codes as values, and terms for each block.
             unsafe { round_row(isa, values, first.as_mut_ptr(), terms.as_mut_ptr()) };
@@ -106,6 +123,11 @@ impl Activations {
     /// Tokens whose rows were filled last.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// `[token][column]`, where they are kept.
+    pub(crate) fn values(&self) -> Option<&[f32]> {
+        self.kept.then(|| &self.rows[..self.tokens * self.columns])
     }
 }
 

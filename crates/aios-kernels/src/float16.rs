@@ -1,4 +1,4 @@
-//! Half-precision numbers (IEEE 754 binary16) as their bits.
+//! Numbers of 16 bits as their bits: half precision (IEEE 754 binary16), and the upper half of single precision.
 
 /// The value of `bits`.
 #[inline(always)]
@@ -9,6 +9,12 @@ pub(crate) fn to_f32(bits: u16) -> f32 {
     let scaled = f32::from_bits(rest << 13) * f32::from_bits(0x7780_0000);
     let infinite = if rest >= 0x7c00 { 0x7f80_0000 } else { 0 };
     f32::from_bits(sign | scaled.to_bits() | infinite)
+}
+
+/// The number whose upper half is `bits` (bfloat16).
+#[inline(always)]
+pub(crate) fn from_upper(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 /// The nearest half-precision number, ties to even; beyond the largest one, infinity.

@@ -16,6 +16,9 @@ pub(crate) enum Kind {
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-VNNI, and what AVX2 stands for.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX-512 F, BW, VL and VNNI, and what AVX2 stands for.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -25,6 +28,9 @@ pub(crate) enum Kind {
     /// NEON with dot products of bytes, as Armv8.2 and later mostly have.
     #[cfg(target_arch = "aarch64")]
     Dotprod,
+    /// Those, and products of matrices of bytes, as Armv8.6 and later have.
+    #[cfg(target_arch = "aarch64")]
+    I8mm,
 }
 
 impl Isa {
@@ -40,11 +46,15 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             has_avx2().then_some(Kind::Avx2),
             #[cfg(target_arch = "x86_64")]
+            (has_avx2() && is_x86_feature_detected!("avxvnni")).then_some(Kind::AvxVnni),
+            #[cfg(target_arch = "x86_64")]
             (has_avx2() && has_avx512()).then_some(Kind::Avx512),
             #[cfg(target_arch = "aarch64")]
             Some(Kind::Neon),
             #[cfg(target_arch = "aarch64")]
             is_aarch64_feature_detected!("dotprod").then_some(Kind::Dotprod),
+            #[cfg(target_arch = "aarch64")]
+            (is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm")).then_some(Kind::I8mm),
         ]
         .into_iter()
         .flatten()
@@ -52,18 +62,22 @@ impl Isa {
         .collect()
     }
 
-    /// `portable`, `avx2`, `avx512`, `neon` or `dotprod`.
+    /// `portable`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod` or `i8mm`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
             #[cfg(target_arch = "aarch64")]
             Kind::Dotprod => "dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Kind::I8mm => "i8mm",
         }
     }
 
@@ -128,5 +142,13 @@ mod tests {
         }
         let error = "mmx".parse::<Isa>().unwrap_err().to_string();
         assert!(error.starts_with("\"mmx\" is not among the instructions of this CPU: portable"), "{error}");
+    }
+
+    /// Whoever runs the tests for an instruction set names it, lest they pass on a CPU without it.
+    #[test]
+    fn the_set_that_the_environment_names_is_available() {
+        if let Ok(name) = std::env::var("AIOS_TEST_ISA") {
+            name.parse::<Isa>().unwrap();
+        }
     }
 }

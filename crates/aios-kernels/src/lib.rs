@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!  GGUF blocks ── Packer::pack ──▶ panels of 16 rows ──┐
-//!  f32 rows ──── Activations::set ──▶ 8-bit blocks ────┴─ matmul ──▶ f32, panel by panel
+//!  f32 rows ── Activations::fill ─▶ 8-bit blocks ──────┴─ matmul ──▶ f32, panel by panel
 //! ```
+//!
+//! Matrices of 16-bit numbers, which are not quantized, are multiplied with the f32 rows themselves.
 //!
 //! Every operation takes an [`Isa`], which can only be had for instructions that the CPU has; so everything public here is
 //! safe to call. All instruction sets compute on the same bytes.
@@ -23,6 +25,7 @@ mod arena;
 mod attention;
 mod cache;
 mod float16;
+mod halves;
 mod isa;
 mod matmul;
 mod matrix;

@@ -1,4 +1,4 @@
-//! Quantized matrices, repacked for vector instructions.
+//! Quantized matrices, and those of 16-bit numbers, repacked for vector instructions.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use crate::{BLOCK, LANES, Team, float16, pack};
 /// Bytes of a file that are packed at a time: what was read is still in the cache then.
 const PIECE: usize = 256 << 10;
 
-/// A block format of GGUF files.
+/// A format of matrices in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// 4 bits and a scale per 32 values.
@@ -30,17 +30,31 @@ pub enum Format {
     Q5K,
     /// 6 bits; scales of 16 values share a scale per 256.
     Q6K,
+    /// Half-precision numbers, in rows of a multiple of 32.
+    F16,
+    /// The upper halves of single-precision numbers, in rows of a multiple of 32.
+    Bf16,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 8] =
-        [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K];
+    pub const ALL: [Self; 10] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::F16,
+        Self::Bf16,
+    ];
 
-    /// Values in a block of the file.
+    /// Values in a block of the file; where it has no blocks, what rows must be made of.
     pub fn block_values(self) -> usize {
         match self {
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::F16 | Self::Bf16 => BLOCK,
             Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
@@ -56,17 +70,65 @@ impl Format {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::F16 | Self::Bf16 => 2 * BLOCK,
         }
     }
 
-    pub(crate) fn layout(self) -> Layout {
+    pub(crate) fn storage(self) -> Storage {
         match self {
-            Self::Q4_0 => Layout::U4,
-            Self::Q4_1 | Self::Q4K => Layout::U4Minimum,
-            Self::Q5_0 => Layout::U5,
-            Self::Q5_1 | Self::Q5K => Layout::U5Minimum,
-            Self::Q6K => Layout::U6,
-            Self::Q8_0 => Layout::U8,
+            Self::Q4_0 => Storage::Codes(Layout::U4),
+            Self::Q4_1 | Self::Q4K => Storage::Codes(Layout::U4Minimum),
+            Self::Q5_0 => Storage::Codes(Layout::U5),
+            Self::Q5_1 | Self::Q5K => Storage::Codes(Layout::U5Minimum),
+            Self::Q6K => Storage::Codes(Layout::U6),
+            Self::Q8_0 => Storage::Codes(Layout::U8),
+            Self::F16 => Storage::Halves(Half::Ieee),
+            Self::Bf16 => Storage::Halves(Half::Upper),
+        }
+    }
+}
+
+/// What a panel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Storage {
+    /// Scales and codes.
+    Codes(Layout),
+    /// The values themselves: 16 rows of a column after the other.
+    Halves(Half),
+}
+
+impl Storage {
+    /// Bytes of scales in a block.
+    const fn number_bytes(self) -> usize {
+        match self {
+            Self::Codes(layout) => layout.number_bytes(),
+            Self::Halves(_) => 0,
+        }
+    }
+
+    /// Bytes of codes, or of values, in a block.
+    const fn code_bytes(self) -> usize {
+        match self {
+            Self::Codes(layout) => layout.code_bytes(),
+            Self::Halves(_) => BLOCK * LANES * 2,
+        }
+    }
+}
+
+/// Numbers of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Half {
+    /// Half precision (IEEE 754 binary16).
+    Ieee,
+    /// The upper half of single precision (bfloat16).
+    Upper,
+}
+
+impl Half {
+    fn to_f32(self, bits: u16) -> f32 {
+        match self {
+            Self::Ieee => float16::to_f32(bits),
+            Self::Upper => float16::from_upper(bits),
         }
     }
 }
@@ -204,11 +266,11 @@ impl Shape {
 
     /// Where a panel's codes begin.
     fn codes_at(&self) -> usize {
-        (self.columns / BLOCK * self.format.layout().number_bytes()).next_multiple_of(64)
+        (self.columns / BLOCK * self.format.storage().number_bytes()).next_multiple_of(64)
     }
 
     fn panel_bytes(&self) -> usize {
-        self.codes_at() + self.columns / BLOCK * self.format.layout().code_bytes()
+        self.codes_at() + self.columns / BLOCK * self.format.storage().code_bytes()
     }
 }
 
@@ -269,7 +331,8 @@ impl<'a> Packer<'a> {
 
 /// A matrix `(rows, columns)` in panels of [`LANES`] rows, the last one filled up with zeros.
 ///
-/// A panel is its scales, filled up to 64 bytes, then its codes: block after block of [`BLOCK`] columns.
+/// A panel is its scales, filled up to 64 bytes, then its codes: block after block of [`BLOCK`] columns. A matrix of 16-bit
+/// numbers has these in place of codes, and no scales.
 pub struct Matrix {
     shape: Shape,
     bytes: Region,
@@ -328,8 +391,17 @@ impl Matrix {
     /// Where there is no such row, or `out` has another length.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows() && out.len() == self.columns(), "row {row} of {self:?} into {} values", out.len());
-        let layout = self.layout();
         let (numbers, codes) = self.panel(row / LANES).split_at(self.codes_at());
+        let layout = match self.storage() {
+            Storage::Codes(layout) => layout,
+            Storage::Halves(half) => {
+                for (out, column) in out.iter_mut().zip(codes.chunks_exact(LANES * 2)) {
+                    let at = row % LANES * 2;
+                    *out = half.to_f32(u16::from_le_bytes([column[at], column[at + 1]]));
+                }
+                return;
+            }
+        };
         let number = |block: usize, which: usize| {
             let at = block * layout.number_bytes() + (which * LANES + row % LANES) * 2;
             float16::to_f32(u16::from_le_bytes([numbers[at], numbers[at + 1]]))
@@ -351,8 +423,13 @@ impl Matrix {
         }
     }
 
-    pub(crate) fn layout(&self) -> Layout {
-        self.shape.format.layout()
+    /// Whether products are with values that activations [keep](crate::Activations::keep_values), not with their codes.
+    pub fn takes_values(&self) -> bool {
+        matches!(self.storage(), Storage::Halves(_))
+    }
+
+    pub(crate) fn storage(&self) -> Storage {
+        self.shape.format.storage()
     }
 
     /// Where a panel's codes begin.

@@ -3,7 +3,7 @@
 //! The block formats are those of ggml (`ggml-quants.c`, `ggml-common.h`). Codes are moved four at a time, in words of four
 //! bytes: a panel's bytes are those of the file in another order, so packing is as fast as memory allows.
 
-use crate::matrix::{Format, Layout};
+use crate::matrix::{Format, Layout, Storage};
 use crate::{BLOCK, LANES, float16};
 
 /// The codes of 32 values and their numbers, half precision: see [`Layout`]. Byte `j` of word `i` belongs to value
@@ -23,7 +23,7 @@ struct Part {
 
 /// Writes up to [`LANES`] rows into the numbers and codes of their panel, all of which must be zero.
 pub(crate) fn panel(format: Format, rows: &[u8], row_bytes: usize, numbers: &mut [u8], codes: &mut [u8]) {
-    let layout = format.layout();
+    let Storage::Codes(layout) = format.storage() else { return halves(rows, row_bytes, codes) };
     let mut panel = Panel { layout, rows, row_bytes, numbers, codes };
     match format {
         Format::Q4_0 => {
@@ -54,6 +54,16 @@ pub(crate) fn panel(format: Format, rows: &[u8], row_bytes: usize, numbers: &mut
         Format::Q4K => panel.fill(8, |block: &[u8; 144], part| super_block(block, 16, None, part)),
         Format::Q5K => panel.fill(8, |block: &[u8; 176], part| super_block(block, 48, Some(16), part)),
         Format::Q6K => panel.fill(8, six_bits),
+        Format::F16 | Format::Bf16 => unreachable!("invariant: {format:?} has no codes"),
+    }
+}
+
+/// Writes up to [`LANES`] rows of 16-bit numbers into their panel.
+fn halves(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+    for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+        for (number, column) in row.as_chunks::<2>().0.iter().zip(panel.as_chunks_mut::<{ 2 * LANES }>().0) {
+            column[lane * 2..][..2].copy_from_slice(number);
+        }
     }
 }
 

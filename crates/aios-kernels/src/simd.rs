@@ -20,6 +20,8 @@ pub(crate) trait Simd {
         // SAFETY: the caller keeps the trait's contract.
         unsafe { to.cast::<[u16; 16]>().write_unaligned(Self::to_array(lanes).map(crate::float16::from_f32)) }
     }
+    /// The upper halves of single-precision numbers (bfloat16).
+    unsafe fn load_upper(from: *const u16) -> Self::Lanes;
     unsafe fn add(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     unsafe fn sub(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     unsafe fn mul(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
@@ -32,6 +34,10 @@ pub(crate) trait Simd {
     unsafe fn into_exponent(lanes: Self::Lanes) -> Self::Lanes;
     /// Neighbours exchanged: lane `i` has what lane `i ^ 1` had.
     unsafe fn swap_pairs(lanes: Self::Lanes) -> Self::Lanes;
+
+    /// Asks for the cache line of what is read a while after `from`, which may be the end of what there is.
+    #[inline(always)]
+    fn ask_ahead(_from: *const u16) {}
 
     #[inline(always)]
     unsafe fn to_array(lanes: Self::Lanes) -> [f32; 16] {
@@ -116,6 +122,11 @@ impl Simd for Portable {
         unsafe { from.cast::<[u16; 16]>().read_unaligned() }.map(crate::float16::to_f32)
     }
     #[inline(always)]
+    unsafe fn load_upper(from: *const u16) -> Self::Lanes {
+        // SAFETY: the caller vouches for 16 numbers.
+        unsafe { from.cast::<[u16; 16]>().read_unaligned() }.map(crate::float16::from_upper)
+    }
+    #[inline(always)]
     unsafe fn add(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
         std::array::from_fn(|lane| a[lane] + b[lane])
     }
@@ -171,11 +182,13 @@ macro_rules! with_simd {
         match $isa.kind() {
             $crate::isa::Kind::Portable => $body::<$crate::simd::Portable>($($argument),*),
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Kind::Avx2 => avx2($($argument),*),
+            $crate::isa::Kind::Avx2 | $crate::isa::Kind::AvxVnni => avx2($($argument),*),
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Kind::Avx512 => avx512($($argument),*),
             #[cfg(target_arch = "aarch64")]
-            $crate::isa::Kind::Neon | $crate::isa::Kind::Dotprod => $body::<$crate::aarch64::Neon>($($argument),*),
+            $crate::isa::Kind::Neon | $crate::isa::Kind::Dotprod | $crate::isa::Kind::I8mm => {
+                $body::<$crate::aarch64::Neon>($($argument),*)
+            }
         }
     }};
 }

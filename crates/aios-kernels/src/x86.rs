@@ -8,7 +8,7 @@ use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use crate::matmul::Panel;
 use crate::matrix::Layout;
 
-pub(crate) use avx2::{Avx2, panel as panel_avx2};
+pub(crate) use avx2::{Avx2, panel as panel_avx2, panel_vnni as panel_avxvnni};
 pub(crate) use avx512::{Avx512, panel as panel_avx512};
 
 /// How far ahead of their use weights are asked for, in bytes. The CPU's own prefetching ends with each page; measured, a
@@ -20,9 +20,14 @@ const AHEAD: usize = 8 << 10;
 #[inline(always)]
 fn prefetch(layout: Layout, panel: Panel, block: usize) {
     let bytes = layout.number_bytes() + layout.code_bytes();
-    let from = panel.numbers.wrapping_add(block * bytes + AHEAD);
+    let from = panel.numbers.wrapping_add(block * bytes);
     for line in 0..bytes.div_ceil(64) {
-        // SAFETY: a prefetch reads nothing; an address that is not mapped is ignored. All x86-64 CPUs have it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(line * 64).cast()) };
+        ask_ahead(from.wrapping_add(line * 64));
     }
+}
+
+#[inline(always)]
+fn ask_ahead(from: *const u8) {
+    // SAFETY: a prefetch reads nothing; an address that is not mapped is ignored. All x86-64 CPUs have it.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast()) };
 }

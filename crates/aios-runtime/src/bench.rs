@@ -38,8 +38,8 @@ pub struct BenchArgs {
     /// Threads to compute with; 0 takes one for each CPU.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
-    /// Instructions for the kernels to compute with, of those that this CPU has (portable; avx2, avx512; neon, dotprod); if
-    /// not given, what is fastest.
+    /// Instructions for the kernels to compute with, of those that this CPU has (portable; avx2, avxvnni, avx512; neon,
+    /// dotprod, i8mm); if not given, what is fastest.
     #[arg(long, value_name = "NAME")]
     pub isa: Option<Isa>,
     /// Print one JSON object instead of lines for people.

@@ -1,5 +1,5 @@
-//! The arithmetic in full precision, on a tiny model with unquantized weights, against candle's own implementation of the
-//! architecture: no rounding hides a difference.
+//! The arithmetic on a tiny model, mostly in full precision, against candle's own implementation of the architecture: with
+//! unquantized weights no rounding hides a difference.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -11,6 +11,7 @@ mod tiny_model;
 use std::fs::File;
 use std::path::Path;
 
+use aios_kernels::Isa;
 use aios_runtime::engine::{Cancel, EngineError};
 use aios_runtime::model::{LoadOptions, LoadedModel};
 use candle_core::Device;
@@ -32,7 +33,8 @@ fn write_unquantized(path: &Path, change: impl FnOnce(&mut Vec<(String, Value)>)
     });
 }
 
-fn assert_same_as_candle(path: &Path) {
+/// `tolerance` is relative to the largest logit.
+fn assert_same_as_candle(path: &Path, tolerance: f32) {
     let model = load(path, tiny_model::CONTEXT);
     let mut reference = candle::read(&mut File::open(path).unwrap());
     let mut session = model.engine.session().unwrap();
@@ -45,7 +47,7 @@ fn assert_same_as_candle(path: &Path) {
         let ours = session.forward(&tokens, 1, &Cancel::default()).unwrap();
         let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
         for (token, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            assert!((a - b).abs() < 1e-3 * largest, "step {step}, token {token}: {a} and {b}");
+            assert!((a - b).abs() < tolerance * largest, "step {step}, token {token}: {a} and {b}");
         }
         let next = (0..theirs.len()).max_by(|&a, &b| theirs[a].total_cmp(&theirs[b])).unwrap();
         tokens = vec![next as u32];
@@ -57,7 +59,31 @@ fn logits_are_those_of_candle_transformers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     write_unquantized(&path, |_| {});
-    assert_same_as_candle(&path);
+    assert_same_as_candle(&path, 1e-3);
+}
+
+#[test]
+fn weights_of_16_bits_give_the_logits_of_candle_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    for (dtype, which) in
+        [(GgmlDType::F16, ""), (GgmlDType::BF16, ""), (GgmlDType::F16, "token_embd"), (GgmlDType::F16, "ffn")]
+    {
+        tiny_model::write_with(&path, |_, tensors| {
+            for (name, tensor) in tensors.iter_mut().filter(|(name, _)| !name.contains("norm")) {
+                let dtype = if name.contains(which) { dtype } else { GgmlDType::Q8_0 };
+                let values = tensor.dequantize(&Device::Cpu).unwrap();
+                *tensor = QTensor::quantize(&values, dtype).unwrap();
+            }
+        });
+        let fastest = Isa::detect();
+        let arithmetic = if fastest.is_portable() { "candle" } else { fastest.name() };
+        assert_eq!(load(&path, tiny_model::CONTEXT).engine.info().arithmetic, arithmetic);
+        if which.is_empty() {
+            // The kernels keep keys and values in half precision.
+            assert_same_as_candle(&path, 1e-2);
+        }
+    }
 }
 
 #[test]
@@ -68,7 +94,7 @@ fn the_rope_base_of_the_file_is_used() {
         let base = metadata.iter_mut().find(|(key, _)| key == "llama.rope.freq_base").unwrap();
         base.1 = Value::F32(500.0);
     });
-    assert_same_as_candle(&path);
+    assert_same_as_candle(&path, 1e-3);
 }
 
 #[test]

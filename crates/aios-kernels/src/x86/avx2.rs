@@ -1,12 +1,13 @@
-//! AVX2: eight rows a register, products of bytes added up in 16 bits as far as that cannot overflow.
+//! AVX2: eight rows a register; with AVX-VNNI four columns at a time, else products of bytes added up in 16 bits as far as
+//! that cannot overflow.
 
 use std::arch::x86_64::*;
 
 use crate::BLOCK;
-use crate::matmul::{Operands, Panel};
+use crate::matmul::{Operands, Panel, with_layout};
 use crate::matrix::Layout;
 use crate::simd::Simd;
-use crate::x86::prefetch;
+use crate::x86::{ask_ahead, prefetch};
 
 /// Pairs of registers of eight numbers.
 pub(crate) struct Avx2;
@@ -44,6 +45,10 @@ impl Simd for Avx2 {
             _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(lanes[0]));
             _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(lanes[1]));
         }
+    }
+    #[inline(always)]
+    unsafe fn load_upper(from: *const u16) -> Self::Lanes {
+        unsafe { [eight_upper(from), eight_upper(from.add(8))] }
     }
     #[inline(always)]
     unsafe fn add(a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
@@ -86,6 +91,20 @@ impl Simd for Avx2 {
     unsafe fn swap_pairs(lanes: Self::Lanes) -> Self::Lanes {
         unsafe { [_mm256_permute_ps::<0b10_11_00_01>(lanes[0]), _mm256_permute_ps::<0b10_11_00_01>(lanes[1])] }
     }
+    #[inline(always)]
+    fn ask_ahead(from: *const u16) {
+        ask_ahead(from.cast());
+    }
+}
+
+/// The upper halves of eight single-precision numbers.
+#[inline(always)]
+unsafe fn eight_upper(from: *const u16) -> __m256 {
+    // SAFETY: the caller vouches for eight numbers, and has the instructions.
+    unsafe {
+        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+    }
 }
 
 /// Tokens computed together: four accumulators and eight registers of codes leave four of the 16 there are.
@@ -98,33 +117,34 @@ const TOKENS: usize = 4;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn panel(layout: Layout, panel: Panel, operands: &Operands) {
     // SAFETY: passed on.
-    unsafe {
-        match layout {
-            Layout::U4 => tokens::<{ Layout::U4 as usize }>(panel, operands),
-            Layout::U4Minimum => tokens::<{ Layout::U4Minimum as usize }>(panel, operands),
-            Layout::U5 => tokens::<{ Layout::U5 as usize }>(panel, operands),
-            Layout::U5Minimum => tokens::<{ Layout::U5Minimum as usize }>(panel, operands),
-            Layout::U6 => tokens::<{ Layout::U6 as usize }>(panel, operands),
-            Layout::U8 => tokens::<{ Layout::U8 as usize }>(panel, operands),
-        }
-    }
+    unsafe { with_layout!(layout, tokens::<Pairs>(panel, operands)) }
+}
+
+/// One panel's products with all tokens, by AVX-VNNI.
+///
+/// # Safety
+/// As for [`panel`], and the CPU has AVX-VNNI.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(crate) unsafe fn panel_vnni(layout: Layout, panel: Panel, operands: &Operands) {
+    // SAFETY: passed on.
+    unsafe { with_layout!(layout, tokens::<Quads>(panel, operands)) }
 }
 
 /// # Safety
-/// As for [`panel`]; inlined into it.
+/// As for [`panel`], or with [`Quads`] for [`panel_vnni`]; inlined into it.
 #[inline(always)]
-unsafe fn tokens<const LAYOUT: usize>(panel: Panel, operands: &Operands) {
+unsafe fn tokens<const LAYOUT: usize, D: Dot>(panel: Panel, operands: &Operands) {
     let mut token = 0;
     // SAFETY: passed on; tiles stay below the number of tokens.
     unsafe {
         while token + TOKENS <= operands.tokens {
-            tile::<LAYOUT, TOKENS>(panel, operands, token, 0);
-            tile::<LAYOUT, TOKENS>(panel, operands, token, 1);
+            tile::<LAYOUT, D, TOKENS>(panel, operands, token, 0);
+            tile::<LAYOUT, D, TOKENS>(panel, operands, token, 1);
             token += TOKENS;
         }
         while token < operands.tokens {
-            tile::<LAYOUT, 1>(panel, operands, token, 0);
-            tile::<LAYOUT, 1>(panel, operands, token, 1);
+            tile::<LAYOUT, D, 1>(panel, operands, token, 0);
+            tile::<LAYOUT, D, 1>(panel, operands, token, 1);
             token += 1;
         }
     }
@@ -133,9 +153,14 @@ unsafe fn tokens<const LAYOUT: usize>(panel: Panel, operands: &Operands) {
 /// Rows `8 * half` to `8 * half + 7` of the panel.
 ///
 /// # Safety
-/// As for [`panel`]; inlined into it. `first + M` is at most the number of tokens, `half` is 0 or 1.
+/// As for [`tokens`]. `first + M` is at most the number of tokens, `half` is 0 or 1.
 #[inline(always)]
-unsafe fn tile<const LAYOUT: usize, const M: usize>(panel: Panel, operands: &Operands, first: usize, half: usize) {
+unsafe fn tile<const LAYOUT: usize, D: Dot, const M: usize>(
+    panel: Panel,
+    operands: &Operands,
+    first: usize,
+    half: usize,
+) {
     let layout = Layout::ALL[LAYOUT];
     let blocks = operands.columns / BLOCK;
     // SAFETY: a panel has `blocks` blocks of numbers and of codes; each token has as many blocks of activations and of
@@ -158,9 +183,9 @@ unsafe fn tile<const LAYOUT: usize, const M: usize>(panel: Panel, operands: &Ope
                 let quads = operands.codes.add(index * BLOCK).cast::<i32>();
                 let terms = operands.terms.add(index);
                 let scale = _mm256_set1_ps((*terms).scale);
-                let [mut low, mut high] = products::<LAYOUT>(&codes, quads);
-                // Eight bits are multiplied as signed codes, which have their offset already.
-                if let (Some(offset), true) = (layout.offset(), layout != Layout::U8) {
+                let [mut low, mut high] = D::products::<LAYOUT>(&codes, quads);
+                // Signed codes have their offset already.
+                if let (Some(offset), false) = (layout.offset(), D::signed(layout)) {
                     let count = _mm_cvtsi32_si128(offset as i32);
                     let [first_half, second_half] = (*terms).negated;
                     low = _mm256_add_epi32(low, _mm256_sll_epi32(_mm256_set1_epi32(first_half), count));
@@ -185,38 +210,80 @@ unsafe fn tile<const LAYOUT: usize, const M: usize>(panel: Panel, operands: &Ope
     }
 }
 
-/// Products of the first and of the second four quads; for layouts that need only their sum, all in the first.
-///
-/// `maddubs` adds two products of a code and an activation (at most 127) in 16 bits, so that 8 of them with codes of four
-/// bits, 4 with five and 2 with six still fit.
-#[inline(always)]
-unsafe fn products<const LAYOUT: usize>(codes: &[__m256i; 8], quads: *const i32) -> [__m256i; 2] {
-    let layout = Layout::ALL[LAYOUT];
-    // SAFETY: there are eight quads, and the caller has the instructions.
-    unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let together = match layout {
-            Layout::U4 | Layout::U4Minimum => 8,
-            Layout::U5 | Layout::U5Minimum => 4,
-            Layout::U6 => 2,
-            Layout::U8 => 1,
-        };
-        let mut halves = [_mm256_setzero_si256(); 2];
-        for group in 0..8 / together {
-            let mut sum = product::<LAYOUT>(codes, quads, group * together);
-            for quad in 1..together {
-                sum = _mm256_add_epi16(sum, product::<LAYOUT>(codes, quads, group * together + quad));
+/// How codes are multiplied with activations.
+trait Dot {
+    /// Whether codes of this layout are made signed before.
+    fn signed(layout: Layout) -> bool;
+
+    /// Products of the first and of the second four quads; for layouts that need only their sum perhaps all in the first.
+    ///
+    /// # Safety
+    /// The CPU has the instructions; there are eight quads.
+    unsafe fn products<const LAYOUT: usize>(codes: &[__m256i; 8], quads: *const i32) -> [__m256i; 2];
+}
+
+/// With AVX2: `maddubs` adds two products of a code and an activation (at most 127) in 16 bits, so that 8 of them with codes
+/// of four bits, 4 with five and 2 with six still fit.
+struct Pairs;
+
+impl Dot for Pairs {
+    #[inline(always)]
+    fn signed(layout: Layout) -> bool {
+        layout == Layout::U8
+    }
+
+    #[inline(always)]
+    unsafe fn products<const LAYOUT: usize>(codes: &[__m256i; 8], quads: *const i32) -> [__m256i; 2] {
+        let layout = Layout::ALL[LAYOUT];
+        // SAFETY: there are eight quads, and the caller has the instructions.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let together = match layout {
+                Layout::U4 | Layout::U4Minimum => 8,
+                Layout::U5 | Layout::U5Minimum => 4,
+                Layout::U6 => 2,
+                Layout::U8 => 1,
+            };
+            let mut halves = [_mm256_setzero_si256(); 2];
+            for group in 0..8 / together {
+                let mut sum = pairs::<LAYOUT>(codes, quads, group * together);
+                for quad in 1..together {
+                    sum = _mm256_add_epi16(sum, pairs::<LAYOUT>(codes, quads, group * together + quad));
+                }
+                let half = &mut halves[group * together / 4];
+                *half = _mm256_add_epi32(*half, _mm256_madd_epi16(sum, ones));
             }
-            let half = &mut halves[group * together / 4];
-            *half = _mm256_add_epi32(*half, _mm256_madd_epi16(sum, ones));
+            halves
         }
-        halves
+    }
+}
+
+/// With AVX-VNNI: four products of an unsigned code and an activation added up in 32 bits at once.
+struct Quads;
+
+impl Dot for Quads {
+    #[inline(always)]
+    fn signed(_layout: Layout) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    unsafe fn products<const LAYOUT: usize>(codes: &[__m256i; 8], quads: *const i32) -> [__m256i; 2] {
+        // SAFETY: there are eight quads, and the caller has the instructions.
+        unsafe {
+            let mut halves = [_mm256_setzero_si256(); 2];
+            for (quad, codes) in codes.iter().enumerate() {
+                let activations = _mm256_set1_epi32(quads.add(quad).read_unaligned());
+                halves[quad / 4] = _mm256_dpbusd_avx_epi32(halves[quad / 4], *codes, activations);
+            }
+            halves
+        }
     }
 }
 
 /// Products of one quad, two added up in each 16 bits.
 #[inline(always)]
-unsafe fn product<const LAYOUT: usize>(codes: &[__m256i; 8], quads: *const i32, quad: usize) -> __m256i {
+unsafe fn pairs<const LAYOUT: usize>(codes: &[__m256i; 8], quads: *const i32, quad: usize) -> __m256i {
     // SAFETY: there are eight quads, and the caller has the instructions.
     unsafe {
         let activations = _mm256_set1_epi32(quads.add(quad).read_unaligned());

@@ -3,10 +3,10 @@
 use std::arch::x86_64::*;
 
 use crate::BLOCK;
-use crate::matmul::{Operands, Panel, Terms};
+use crate::matmul::{Operands, Panel, Terms, with_layout};
 use crate::matrix::Layout;
 use crate::simd::Simd;
-use crate::x86::prefetch;
+use crate::x86::{ask_ahead, prefetch};
 
 /// Registers of 16 numbers.
 pub(crate) struct Avx512;
@@ -35,6 +35,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_half(to: *mut u16, lanes: __m512) {
         unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(lanes)) }
+    }
+    #[inline(always)]
+    unsafe fn load_upper(from: *const u16) -> __m512 {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
@@ -72,6 +79,10 @@ impl Simd for Avx512 {
     unsafe fn swap_pairs(lanes: __m512) -> __m512 {
         unsafe { _mm512_permute_ps::<0b10_11_00_01>(lanes) }
     }
+    #[inline(always)]
+    fn ask_ahead(from: *const u16) {
+        ask_ahead(from.cast());
+    }
 }
 
 /// Tokens computed together: eight accumulators, eight registers of codes and what lies between them fit the 32 there are.
@@ -84,16 +95,7 @@ const TOKENS: usize = 8;
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) unsafe fn panel(layout: Layout, panel: Panel, operands: &Operands) {
     // SAFETY: passed on.
-    unsafe {
-        match layout {
-            Layout::U4 => tokens::<{ Layout::U4 as usize }>(panel, operands),
-            Layout::U4Minimum => tokens::<{ Layout::U4Minimum as usize }>(panel, operands),
-            Layout::U5 => tokens::<{ Layout::U5 as usize }>(panel, operands),
-            Layout::U5Minimum => tokens::<{ Layout::U5Minimum as usize }>(panel, operands),
-            Layout::U6 => tokens::<{ Layout::U6 as usize }>(panel, operands),
-            Layout::U8 => tokens::<{ Layout::U8 as usize }>(panel, operands),
-        }
-    }
+    unsafe { with_layout!(layout, tokens(panel, operands)) }
 }
 
 /// # Safety

@@ -87,6 +87,10 @@ impl<Matrix, Vector> Layer<Matrix, Vector> {
             down: matrix("ffn_down", embedding, feed_forward)?,
         })
     }
+
+    fn matrices(&self) -> [&Matrix; 7] {
+        [&self.query, &self.key, &self.value, &self.attention_output, &self.gate, &self.up, &self.down]
+    }
 }
 
 impl Llama {

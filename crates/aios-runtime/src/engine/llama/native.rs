@@ -57,6 +57,14 @@ struct Weights {
     frequencies: Vec<f64>,
 }
 
+impl Weights {
+    /// Whether a product takes values as they are, not rounded to eight bits.
+    fn take_values(&self) -> bool {
+        let layers = self.layers.iter().flat_map(Layer::matrices);
+        layers.chain([&*self.head]).any(Matrix::takes_values)
+    }
+}
+
 /// The kernels' name of a format; `None` for those that they don't know.
 fn format(dtype: GgmlDType) -> Option<Format> {
     match dtype {
@@ -68,6 +76,8 @@ fn format(dtype: GgmlDType) -> Option<Format> {
         GgmlDType::Q4K => Some(Format::Q4K),
         GgmlDType::Q5K => Some(Format::Q5K),
         GgmlDType::Q6K => Some(Format::Q6K),
+        GgmlDType::F16 => Some(Format::F16),
+        GgmlDType::BF16 => Some(Format::Bf16),
         _ => None,
     }
 }

@@ -97,7 +97,11 @@ impl Pass {
         let queries = parameters.heads * parameters.head_size;
         let keys = parameters.key_heads * parameters.head_size;
         let room = |columns: usize| vec![0.0; columns * BATCH];
-        let rounded = |columns: usize| Activations::new(BATCH, columns, team.threads());
+        let take_values = weights.take_values();
+        let rounded = |columns: usize| {
+            let activations = Activations::new(BATCH, columns, team.threads());
+            if take_values { activations.keep_values() } else { activations }
+        };
         Self {
             team,
             hidden: room(parameters.embedding),

@@ -2,7 +2,7 @@
 //! layers once.
 //!
 //! A tree over blocks of tokens, bounded; what was not used for longest goes first, from the ends inwards. What is taken
-//! from it is bit for bit what would be computed, as a token's keys and values depend on nothing but the tokens before it.
+//! from it is what would be computed: a token's keys and values depend on nothing but the tokens before it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
