@@ -41,7 +41,8 @@ help:
 #:
 #: Checks
 #:   make check                   format, lints, dependencies, shell scripts, documentation
-#:   make test                    every test, QEMU boots included, on the image of this machine's architecture
+#:   make test                    every test, QEMU boots included, on the image of this machine's architecture, and the
+#:                                kernels of the other one, emulated
 #:   make test-boards             builds the boards of the other architecture, boots and installs them (BOARDS="rpi4 ...": these)
 #:   make bench-boot | bench-inference
 #:

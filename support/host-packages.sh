@@ -34,6 +34,8 @@ packages_of() {
 		echo 'python3-flake8 /usr/lib/python3/dist-packages/flake8'
 		;;
 	test) echo 'python3-venv :venv' ;;
+	# Programs of the other architecture.
+	emulate) echo 'qemu-user-static :emulator' ;;
 	buildroot)
 		for command in bc bzip2 cpio file g++ patch perl python3 rsync unzip wget xz; do
 			case $command in xz) echo 'xz-utils xz' ;; *) echo "$command $command" ;; esac
@@ -57,6 +59,7 @@ packages_of() {
 is_there() {
 	case $1 in
 	:pip) python3 -m pip --version >/dev/null 2>&1 || /usr/bin/python3 -m pip --version >/dev/null 2>&1 ;;
+	:emulator) command -v qemu-aarch64-static >/dev/null || command -v qemu-aarch64 >/dev/null ;;
 	:venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 ;;
 	/*) [ -e "$1" ] ;;
 	*) command -v "$1" >/dev/null ;;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# `make test`, after the image is built: a second assembly gives the same bytes; then unit, property and process tests,
-# and the image in namespaces and in QEMU. The last lines are cargo's own.
+# `make test`, after the image is built: a second assembly gives the same bytes; then the kernels for the other
+# architecture, emulated; then unit, property and process tests, and the image in namespaces and in QEMU. The last lines are
+# cargo's own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 board=$(support/build.sh board)
@@ -16,4 +17,5 @@ export O AIOS_TEST_MODEL=${AIOS_TEST_MODEL:-$O/images/models/smollm2-135m-instru
 
 # On the Buildroot base a second assembly is a second build of everything: `make reproducible` is for that.
 if [ "$(support/build.sh base)" = prebuilt ]; then SHARE_PROGRAMS=1 support/reproducible.sh; fi
+support/test-kernels.sh
 cargo test --locked --workspace --no-fail-fast "$@"
