@@ -441,8 +441,8 @@ mod tests {
     #[test]
     fn contexts_longer_than_a_chunk_are_seen_to_their_begin() {
         for isa in Isa::available() {
-            check(isa, 6, 2, 32, usize::MAX, &[CHUNK - 2, 1, 1, 1, 40, CHUNK, 1]);
-            check(isa, 2, 2, 32, 300, &[CHUNK + 30, 1, CHUNK, 1]);
+            check(isa, 2, 1, 16, usize::MAX, &[CHUNK - 2, 1, 1, 1, 10]);
+            check(isa, 2, 1, 16, 270, &[CHUNK, 21, 1]);
         }
     }
 
