@@ -2,9 +2,13 @@
 """Inference beside llama.cpp: same GGUF, same threads, runs in turn, medians as ratios.
 
 Prints a table and writes a list of {case, unit, ours, peer, peer_name, ratio}; a ratio above 1 is better for aiOS.
-Speeds are tokens per second; `load` is milliseconds until one token is there: for aiOS the load and one token as its
-benchmark reports them, for the peer a process that ends after one token; `peak-rss` is MiB of the process that ran the
-prefill and decode cases.
+Speeds are tokens per second; `decode-N-at-D` generates N tokens behind D others; `load` is milliseconds until one token
+is there: for aiOS the load and one token as its benchmark reports them, for the peer a process that ends after one token;
+`peak-rss` is MiB of the process that ran the prefill and decode cases.
+
+Some cases are beside aiOS itself: `streams-8` generates in eight contexts at once, beside one; `first-token-warm` is a
+prompt of 512 tokens that begins as an earlier one did, beside one that does not; `memory` is the bytes of weights that
+generation reads, beside what the same threads read at best.
 """
 
 import argparse
@@ -18,7 +22,9 @@ import tempfile
 import time
 
 PREFILL = [128, 512]
-DECODE = 64
+DECODE = [(64, 0), (256, 0), (64, 1024)]
+STREAMS = 8
+FIRST_TOKEN = 512
 
 
 def main():
@@ -31,6 +37,7 @@ def main():
                 side.setdefault(case, []).append(value)
         print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
     rows = [row(case, ours[case], theirs[case], peer.name) for case in ours if case in theirs]
+    rows += own_rows(ours)
     report(rows, args)
 
 
@@ -60,17 +67,45 @@ def measured(command):
         return out.read(), usage.ru_maxrss / 1024, elapsed
 
 
+def case_name(count, depth):
+    return f"decode-{count}-at-{depth}" if depth else f"decode-{count}"
+
+
 def run_ours(args):
-    prefill = ",".join(map(str, PREFILL))
-    command = [args.runtime, "bench", "--json", "--repeat", "1", "--model", args.model, "--threads", str(args.threads)]
+    common = [args.runtime, "bench", "--json", "--repeat", "1", "--model", args.model, "--threads", str(args.threads)]
     if args.isa:
-        command += ["--isa", args.isa]
-    out, rss, _ = measured([*command, "--prefill", prefill, "--decode", str(DECODE)])
-    figures = json.loads(out)
-    cases = {f"prefill-{row['tokens']}": row["tokens_per_second"] for row in figures["prefill"]}
-    cases[f"decode-{DECODE}"] = figures["decode"]["tokens_per_second"]
-    load = figures["load_ms"] + 1000 / figures["decode"]["tokens_per_second"]
-    return cases | {"load": load, "peak-rss": rss}
+        common += ["--isa", args.isa]
+
+    def bench(*options):
+        out, rss, _ = measured([*common, *options])
+        return json.loads(out), rss
+
+    cases = {}
+    for number, (count, depth) in enumerate(DECODE):
+        prefill = ",".join(map(str, PREFILL)) if number == 0 else "1"
+        figures, rss = bench("--prefill", prefill, "--decode", str(count), "--depth", str(max(depth, 1)))
+        decode = figures["decode"]["tokens_per_second"]
+        cases[case_name(count, depth)] = decode
+        if number == 0:
+            cases |= {f"prefill-{row['tokens']}": row["tokens_per_second"] for row in figures["prefill"]}
+            cases |= {"load": figures["load_ms"] + 1000 / decode, "peak-rss": rss}
+    figures, _ = bench("--prefill", "1", "--streams", str(STREAMS), "--first-token", str(FIRST_TOKEN), "--memory")
+    cases["streams"] = figures["decode"]["tokens_per_second"]
+    cases["cold"], cases["warm"] = figures["first_token"]["cold_ms"], figures["first_token"]["warm_ms"]
+    cases["memory"] = figures["memory_bytes_per_second"]
+    cases["token-bytes"] = figures["token_bytes"]
+    return cases
+
+
+def own_rows(ours):
+    """The cases beside aiOS itself."""
+    read = [rate * size / 1e9 for rate, size in zip(ours["decode-64"], ours["token-bytes"])]
+    memory = [rate / 1e9 for rate in ours["memory"]]
+    return [
+        row(f"streams-{STREAMS}", ours["streams"], ours["decode-64"], "one stream", "tokens/s"),
+        row("first-token-warm", ours["warm"], ours["cold"], f"cold, {FIRST_TOKEN} tokens", "ms", True),
+        row("memory", read, memory, "reading memory", "GB/s"),
+    ]
 
 
 class Peer:
@@ -94,22 +129,27 @@ class Peer:
 
     def run(self, threads):
         shared = ["-m", "/model.gguf", "-t", str(threads)]
-        prefill = ",".join(map(str, PREFILL))
-        bench = ["-p", prefill, "-n", str(DECODE), "-fa", "1", "-r", "1", "-o", "json"]
-        out, rss, _ = measured(self.command("llama-bench", *shared, *bench))
+        cases = {}
+        for number, (count, depth) in enumerate(DECODE):
+            prefill = ",".join(map(str, PREFILL)) if number == 0 else "0"
+            bench = ["-p", prefill, "-n", str(count), "-d", str(depth), "-fa", "1", "-r", "1", "-o", "json"]
+            out, rss, _ = measured(self.command("llama-bench", *shared, *bench))
+            for case in json.loads(out):
+                name = f"prefill-{case['n_prompt']}" if case["n_prompt"] else case_name(case["n_gen"], depth)
+                cases[name] = case["avg_ts"]
+            if number == 0:
+                cases["peak-rss"] = rss
         one = ["-p", "The", "-n", "1", "-no-cnv", "--no-warmup", "-c", "2048"]
         load = measured(self.command("llama-completion", *shared, *one))[2]
-        cases = {"peak-rss": rss, "load": load}
-        for case in json.loads(out):
-            name = f"prefill-{case['n_prompt']}" if case["n_prompt"] else f"decode-{case['n_gen']}"
-            cases[name] = case["avg_ts"]
+        cases["load"] = load
         return cases
 
 
-def row(case, ours, peer, peer_name):
+def row(case, ours, peer, peer_name, unit=None, smaller_is_better=None):
     mine, theirs = statistics.median(ours), statistics.median(peer)
-    smaller_is_better = case in ("load", "peak-rss")
-    unit = {"load": "ms", "peak-rss": "MiB"}.get(case, "tokens/s")
+    if unit is None:
+        unit = {"load": "ms", "peak-rss": "MiB"}.get(case, "tokens/s")
+        smaller_is_better = unit != "tokens/s"
     ratio = theirs / mine if smaller_is_better else mine / theirs
     return {"case": case, "unit": unit, "ours": round(mine, 1), "peer": round(theirs, 1), "peer_name": peer_name,
             "ratio": round(ratio, 3)}
@@ -117,9 +157,9 @@ def row(case, ours, peer, peer_name):
 
 def report(rows, args):
     print(f"{args.threads} threads, median of {args.rounds} rounds in turn; a ratio above 1 is better for aiOS")
-    print(f"{'case':12} {'unit':>9} {'aiOS':>9} {'peer':>9} {'ratio':>6}  peer")
+    print(f"{'case':17} {'unit':>9} {'aiOS':>9} {'peer':>9} {'ratio':>6}  peer")
     for r in rows:
-        print(f"{r['case']:12} {r['unit']:>9} {r['ours']:>9} {r['peer']:>9} {r['ratio']:>6.2f}  {r['peer_name']}")
+        print(f"{r['case']:17} {r['unit']:>9} {r['ours']:>9} {r['peer']:>9} {r['ratio']:>6.2f}  {r['peer_name']}")
     os.makedirs(os.path.dirname(args.out), exist_ok=True)
     with open(args.out + ".new", "w", encoding="utf-8") as file:
         json.dump(rows, file, indent=2)

@@ -8,11 +8,17 @@ use aios_kernels::Isa;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
-use crate::engine::{Cancel, EngineError, Session, use_threads};
+use crate::engine::{Cancel, EngineError, Session, computing_threads, use_threads};
+use crate::gguf::Gguf;
 use crate::model::{LoadOptions, LoadedModel};
 
 /// Tokens of the untimed first run, which starts threads and touches the weights.
 const WARM_UP: usize = 8;
+
+/// Memory for the beginnings of prompts, where these are measured.
+const PREFIX_CACHE: usize = 1 << 30;
+/// What is read to measure memory: more than any cache holds.
+const MEMORY: usize = 256 << 20;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +41,13 @@ pub struct BenchArgs {
     /// Times that each case runs; the median counts.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repeat: usize,
+    /// Measure how long the first token of a prompt of so many tokens takes: of one that was never seen, and of one that
+    /// begins as an earlier one did.
+    #[arg(long, value_name = "N")]
+    pub first_token: Option<usize>,
+    /// Measure how fast the same threads read memory, to compare generation with.
+    #[arg(long)]
+    pub memory: bool,
     /// Threads to compute with; 0 takes one for each CPU.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
@@ -66,6 +79,23 @@ pub struct BenchReport {
     pub streams: usize,
     /// Largest resident memory of the process (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
+    /// Time to the first token, where asked for.
+    pub first_token: Option<FirstToken>,
+    /// Bytes that the threads read from memory together, in a second, where asked for.
+    pub memory_bytes_per_second: Option<f64>,
+    /// Bytes of weights that each token reads.
+    pub token_bytes: usize,
+}
+
+/// How long a prompt takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct FirstToken {
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// Median time, in milliseconds, where none of it was seen before.
+    pub cold_ms: f64,
+    /// Median time, in milliseconds, where all whole blocks of it but the last were.
+    pub warm_ms: f64,
 }
 
 /// A number of tokens and how fast they went.
@@ -91,6 +121,13 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
     }
     let streams = if report.streams == 1 { String::new() } else { format!(" in {} streams", report.streams) };
     println!("decode {} tokens{streams}: {:.1} tokens/s", report.decode.tokens, report.decode.tokens_per_second);
+    if let Some(FirstToken { tokens, cold_ms, warm_ms }) = report.first_token {
+        println!("first token of {tokens}: {cold_ms:.1} ms, with a known beginning {warm_ms:.1} ms");
+    }
+    if let Some(memory) = report.memory_bytes_per_second {
+        let read = report.token_bytes as f64 * report.decode.tokens_per_second;
+        println!("memory {:.1} GB/s, of which generation reads {:.0} %", memory / 1e9, read / memory * 100.0);
+    }
     println!("peak resident memory {:.1} MB", report.peak_rss_bytes as f64 / 1e6);
     Ok(())
 }
@@ -100,10 +137,12 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     ensure!(arguments.repeat > 0 && arguments.decode > 0, "--repeat and --decode must be above 0");
     ensure!(arguments.streams > 0 && arguments.depth > 0, "--streams and --depth must be above 0");
     ensure!(!arguments.prefill.contains(&0), "--prefill lengths must be above 0");
-    let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
+    let first_token = arguments.first_token.unwrap_or(0);
+    let longest = arguments.prefill.iter().copied().max().unwrap_or(0).max(first_token);
     let context = longest.max(arguments.depth + arguments.decode).max(WARM_UP);
-    let model =
-        LoadedModel::load("bench", &arguments.model, &LoadOptions { isa: arguments.isa, ..LoadOptions::new(context) })?;
+    let prefix_cache = if first_token > 0 { PREFIX_CACHE } else { 0 };
+    let options = LoadOptions { isa: arguments.isa, prefix_cache, ..LoadOptions::new(context) };
+    let model = LoadedModel::load("bench", &arguments.model, &options)?;
     ensure!(
         model.engine.info().context_length == context,
         "the model was trained for contexts of {} tokens, this asks for {context}",
@@ -133,6 +172,12 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
         decode,
         streams: arguments.streams,
         peak_rss_bytes: peak_rss_bytes()?,
+        first_token: arguments
+            .first_token
+            .map(|tokens| time_first_token(&model, tokens, arguments.repeat))
+            .transpose()?,
+        memory_bytes_per_second: arguments.memory.then(memory_bytes_per_second),
+        token_bytes: token_bytes(&arguments.model)?,
     })
 }
 
@@ -177,15 +222,65 @@ fn time_decode(sessions: &mut [Box<dyn Session>], prompt: &[u32], count: usize) 
     })
 }
 
+/// Prompts that differ from their first token on, and then each with another end.
+fn time_first_token(model: &LoadedModel, tokens: usize, repeat: usize) -> Result<FirstToken> {
+    ensure!(tokens > 32, "--first-token must be above 32");
+    let mut sessions = [model.engine.session()?, model.engine.session()?];
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..repeat {
+        let mut prompt = prompt(tokens, model.engine.info().vocabulary);
+        prompt[0] = round as u32;
+        for (session, times) in sessions.iter_mut().zip(&mut times) {
+            let started = Instant::now();
+            let known = session.resume(&prompt[..tokens - 1]);
+            session.forward(&prompt[known..], 1, &Cancel::default())?;
+            times.push(started.elapsed());
+            prompt[tokens - 1] = round as u32;
+        }
+    }
+    let [cold_ms, warm_ms] = times.map(|times| median(times).as_secs_f64() * 1e3);
+    Ok(FirstToken { tokens, cold_ms, warm_ms })
+}
+
+/// Bytes that each token reads: all tensors, but for an embedding that is not the head as well.
+fn token_bytes(model: &Path) -> Result<usize> {
+    let gguf = Gguf::open(model)?;
+    let separate = gguf.tensors().contains_key("output.weight");
+    let read = gguf.tensors().iter().filter(|(name, _)| !separate || name.as_str() != "token_embd.weight");
+    Ok(read.map(|(_, tensor)| tensor.bytes).sum())
+}
+
+/// The best of some passes over memory, on all threads that compute.
+fn memory_bytes_per_second() -> f64 {
+    let words = vec![1u64; MEMORY / size_of::<u64>()];
+    let share = words.len().div_ceil(computing_threads());
+    let pass = || {
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for words in words.chunks(share) {
+                scope.spawn(move || {
+                    std::hint::black_box(words.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word)));
+                });
+            }
+        });
+        MEMORY as f64 / started.elapsed().as_secs_f64()
+    };
+    (0..10).map(|_| pass()).fold(0.0, f64::max)
+}
+
 fn likeliest(logits: &[f32]) -> u32 {
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.map_or(0, |(token, _)| token as u32)
 }
 
 fn rate(tokens: usize, repeat: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<Rate> {
-    let mut times = (0..repeat).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    let times = (0..repeat).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    Ok(Rate { tokens, tokens_per_second: tokens as f64 / median(times).as_secs_f64() })
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
-    Ok(Rate { tokens, tokens_per_second: tokens as f64 / times[times.len() / 2].as_secs_f64() })
+    times[times.len() / 2]
 }
 
 /// `VmHWM` of this process.

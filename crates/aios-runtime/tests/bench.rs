@@ -16,6 +16,8 @@ fn arguments(folder: &tempfile::TempDir, prefill: &[usize]) -> BenchArgs {
         decode: 4,
         depth: 3,
         streams: 2,
+        first_token: Some(100),
+        memory: true,
         repeat: 2,
         threads: 0,
         isa: None,
@@ -31,6 +33,10 @@ fn every_asked_case_is_measured() {
     assert_eq!((lengths, report.decode.tokens), (vec![16, 100], 8));
     assert!(report.prefill.iter().chain([&report.decode]).all(|rate| rate.tokens_per_second > 0.0));
     assert!(report.peak_rss_bytes > report.size_bytes && report.load_ms > 0.0);
+    let first = report.first_token.unwrap();
+    assert!(first.tokens == 100 && first.cold_ms > first.warm_ms && first.warm_ms > 0.0, "{first:?}");
+    assert!(report.memory_bytes_per_second.unwrap() > 1e8);
+    assert!((report.token_bytes as u64) < report.size_bytes && report.token_bytes > 0);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["prefill"][1]["tokens"], 100);
 }

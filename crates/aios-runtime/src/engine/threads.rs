@@ -17,7 +17,12 @@ static THREADS: OnceLock<usize> = OnceLock::new();
 /// The threads that compute for all models of this process, as many as [`use_threads`] said.
 pub(super) fn team() -> &'static Team {
     static TEAM: OnceLock<Team> = OnceLock::new();
-    TEAM.get_or_init(|| Team::new(*THREADS.get_or_init(|| available_parallelism().map_or(1, usize::from))))
+    TEAM.get_or_init(|| Team::new(computing_threads()))
+}
+
+/// How many threads compute for all models of this process.
+pub fn computing_threads() -> usize {
+    *THREADS.get_or_init(|| available_parallelism().map_or(1, usize::from))
 }
 
 /// Why the number of threads can't be set.
