@@ -263,6 +263,10 @@ unsafe fn products<S: Simd, const M: usize>(tile: &Tile, chunk: Range<usize>, sc
             let keys = tile.keys.add(block * size);
             let mut sums = [S::splat(0.0); M];
             for column in 0..size {
+                // Two columns share a cache line.
+                if column % 2 == 0 {
+                    S::ask_ahead(keys.add(column * LANES));
+                }
                 let key = S::load_half(keys.add(column * LANES));
                 let at = column / LANES * LANES * tile.batch + column % LANES;
                 for m in 0..M {
@@ -319,6 +323,7 @@ unsafe fn means<S: Simd, const M: usize>(
             }
             for position in chunk.clone() {
                 let values = tile.values.add(position * size + column);
+                S::ask_ahead(values);
                 let low = S::load_half(values);
                 let high = if two { S::load_half(values.add(LANES)) } else { low };
                 for (m, sums) in sums.iter_mut().enumerate() {
