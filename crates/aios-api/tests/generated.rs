@@ -70,5 +70,5 @@ fn descriptor_set_names_the_service_and_its_calls() {
         set.file.iter().find(|file| file.package() == "aios.runtime.v1").and_then(|file| file.service.first()).unwrap();
     let calls: Vec<&str> = service.method.iter().map(|method| method.name()).collect();
     assert_eq!(service.name(), "RuntimeService");
-    assert_eq!(calls, ["LoadModel", "UnloadModel", "ListModels", "Infer", "StreamInfer"]);
+    assert_eq!(calls, ["LoadModel", "UnloadModel", "ListModels", "Infer", "StreamInfer", "Embed"]);
 }

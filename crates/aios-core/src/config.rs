@@ -92,7 +92,9 @@ pub enum LogLevel {
 pub struct Runtime {
     /// Id of the model that the id `default` names; loaded at start. Empty: none.
     pub default_model: String,
-    /// Where models are looked for, each as `<id>/model.gguf`. The first directory that has an id wins.
+    /// Id of the model that makes embeddings; loaded by the first request for some. Empty: none.
+    pub embedding_model: String,
+    /// Where models are looked for, each as `<id>/model.gguf`, the embedding model as `<id>/model.safetensors`. The first directory that has an id wins.
     pub model_dirs: Vec<PathBuf>,
     /// Threads for arithmetic. 0: one per processor.
     pub threads: usize,
@@ -154,6 +156,7 @@ impl Default for Runtime {
     fn default() -> Self {
         Runtime {
             default_model: "smollm2-135m-instruct".into(),
+            embedding_model: "all-minilm-l6-v2".into(),
             model_dirs: vec![paths::DEVICE_MODELS.into(), paths::FACTORY_MODELS.into()],
             threads: 0,
             slots: 4,
@@ -205,7 +208,7 @@ impl Config {
     /// The first rule that the values break.
     fn violation(&self) -> Option<Violation> {
         let broken = |key, reason: String| Some(Violation { key, reason });
-        let Runtime { slots, queue, context, threads, default_model, http, grpc, .. } = &self.runtime;
+        let Runtime { slots, queue, context, threads, default_model, embedding_model, http, grpc, .. } = &self.runtime;
         if !is_hostname(&self.system.hostname) {
             return broken(&["system", "hostname"], "use 1 to 63 letters, digits and '-', not at either end".into());
         }
@@ -217,6 +220,9 @@ impl Config {
         }
         if !default_model.is_empty() && !is_model_id(default_model) {
             return broken(&["runtime", "default-model"], "use letters, digits, '.', '_' and '-'".into());
+        }
+        if !embedding_model.is_empty() && !is_model_id(embedding_model) {
+            return broken(&["runtime", "embedding-model"], "use letters, digits, '.', '_' and '-'".into());
         }
         if *threads > 1024 {
             return broken(&["runtime", "threads"], "use 0 (one per processor) to 1024".into());

@@ -5,8 +5,8 @@ mod convert;
 use std::{pin::Pin, sync::Arc};
 
 use aios_api::runtime::v1::{
-    InferRequest, InferResponse, ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse,
-    StreamInferResponse, UnloadModelRequest, UnloadModelResponse,
+    EmbedRequest, EmbedResponse, InferRequest, InferResponse, ListModelsRequest, ListModelsResponse, LoadModelRequest,
+    LoadModelResponse, StreamInferResponse, UnloadModelRequest, UnloadModelResponse,
     runtime_service_server::{RuntimeService, RuntimeServiceServer},
     stream_infer_response,
 };
@@ -39,7 +39,7 @@ impl RuntimeService for Service {
         &self,
         request: Request<UnloadModelRequest>,
     ) -> Result<Response<UnloadModelResponse>, Status> {
-        let Inference { registry, scheduler } = &*self.inference;
+        let Inference { registry, scheduler, .. } = &*self.inference;
         let model = request.into_inner().model;
         registry.unload(&model, || scheduler.release_sessions()).await.map_err(convert::registry_status)?;
         Ok(Response::new(UnloadModelResponse {}))
@@ -78,6 +78,12 @@ impl RuntimeService for Service {
             async move { Some(next_response(&model.id, run?).await) }
         });
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        let (model, texts) = convert::texts(request.into_inner())?;
+        let made = self.inference.embedder.embed(&model, texts, None).await.map_err(convert::embedding_status)?;
+        Ok(Response::new(convert::embeddings(made)))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    embedding::Embedder,
     engine::Cancel,
     generate::GenerateRequest,
     model::PromptError,
@@ -23,6 +24,8 @@ pub struct Inference {
     pub registry: Arc<Registry>,
     /// The workers.
     pub scheduler: Scheduler,
+    /// Embeddings, which have a model and a queue of their own.
+    pub embedder: Embedder,
 }
 
 /// What is to be continued.

@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod daemon;
+pub mod embedding;
 pub mod engine;
 pub mod generate;
 pub mod gguf;

@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod chat;
 mod completions;
+mod embeddings;
 mod error;
 mod fields;
 mod guard;
@@ -52,6 +53,7 @@ pub fn router(inference: Arc<Inference>, token: Option<Token>, body: BodyLimits)
         .route("/v1/models/{id}", get(models::get))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/v1/embeddings", post(embeddings::create))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(token, guard::guard))

@@ -23,6 +23,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 
 use self::connections::Limits;
 use crate::{
+    embedding::Embedder,
     grpc,
     inference::Inference,
     model::{LoadOptions, LoadedModel},
@@ -176,6 +177,7 @@ impl Server {
         tracing::info!("runtime stopping");
         notify(&[NotifyState::Stopping, NotifyState::Status("finishing requests")]);
         let _ = stop.send(true);
+        inference.embedder.close();
         inference.scheduler.drain(DRAIN_GRACE).await;
         if timeout(CLOSE_GRACE, async { (&mut http).await.and((&mut grpc).await) }).await.is_err() {
             tracing::warn!("connections cut at shutdown");
@@ -193,7 +195,9 @@ fn inference(runtime: &config::Runtime, loader: Loader, receiver_timeout: Durati
     let options = LoadOptions { prefix_cache, ..LoadOptions::new(runtime.context) };
     let registry = Arc::new(Registry::new(runtime.model_dirs.clone(), default, options, loader));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
-    Ok(Inference { registry, scheduler })
+    let id = Some(runtime.embedding_model.clone()).filter(|id| !id.is_empty());
+    let embedder = Embedder::new(id, runtime.model_dirs.clone(), runtime.queue);
+    Ok(Inference { registry, scheduler, embedder })
 }
 
 /// The token that requests must carry. The configuration's own check is repeated here, next to the listener it is about.

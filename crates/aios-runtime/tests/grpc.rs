@@ -8,14 +8,16 @@ mod http;
 mod letters;
 #[path = "support/served.rs"]
 mod served;
+#[path = "support/tiny_bert.rs"]
+mod tiny_bert;
 #[path = "support/tiny_model.rs"]
 mod tiny_model;
 
 use std::path::Path;
 
 use aios_api::runtime::v1::{
-    Conversation, FinishReason, InferRequest, ListModelsRequest, LoadModelRequest, Message, ModelState, Role, Sampling,
-    UnloadModelRequest, infer_request::Input, runtime_service_client::RuntimeServiceClient,
+    Conversation, EmbedRequest, FinishReason, InferRequest, ListModelsRequest, LoadModelRequest, Message, ModelState,
+    Role, Sampling, UnloadModelRequest, infer_request::Input, runtime_service_client::RuntimeServiceClient,
     stream_infer_response::Event,
 };
 use http::until;
@@ -238,4 +240,32 @@ async fn the_socket_is_open_to_owner_and_group() {
     use std::os::unix::fs::PermissionsExt as _;
     let server = serve();
     assert_eq!(std::fs::metadata(&server.socket).unwrap().permissions().mode() & 0o777, 0o660);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_are_embedded() {
+    let server = serve_with(|runtime| {
+        runtime.embedding_model = "tiny-bert".into();
+        tiny_bert::write(&runtime.model_dirs[0].join("tiny-bert"));
+    });
+    let mut client = RuntimeServiceClient::new(channel(&server.socket).await);
+    let request = |texts: &[&str]| EmbedRequest {
+        model: String::new(),
+        texts: texts.iter().map(|&text| text.to_owned()).collect(),
+    };
+    let answer = client.embed(request(&["a b c", "a b", "a b c"])).await.unwrap().into_inner();
+    assert_eq!((answer.model.as_str(), answer.prompt_tokens, answer.embeddings.len()), ("tiny-bert", 8, 3));
+    assert_eq!(answer.embeddings[0], answer.embeddings[2]);
+    for embedding in &answer.embeddings {
+        assert_eq!(embedding.values.len(), tiny_bert::DIMENSIONS);
+        let length: f32 = embedding.values.iter().map(|value| value * value).sum();
+        assert!((length - 1.0).abs() < 1e-5);
+    }
+    for (bad, code) in [
+        (request(&[]), Code::InvalidArgument),
+        (request(&["a", ""]), Code::InvalidArgument),
+        (EmbedRequest { model: "letters".into(), ..request(&["a"]) }, Code::NotFound),
+    ] {
+        assert_eq!(client.embed(bad).await.unwrap_err().code(), code);
+    }
 }

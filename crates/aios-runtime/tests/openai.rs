@@ -201,7 +201,7 @@ fn what_cannot_be_answered_gets_an_error_object() {
 #[test]
 fn unknown_routes_and_methods_get_an_error_object() {
     let server = serve();
-    let answer = server.get("/v1/embeddings");
+    let answer = server.get("/v1/images/generations");
     assert_eq!((answer.status, answer.error()), (404, (Value::Null, json!("unknown_url"))));
     let answer = server.get("/v1/chat/completions");
     assert_eq!((answer.status, answer.error()), (405, (Value::Null, json!("method_not_allowed"))));

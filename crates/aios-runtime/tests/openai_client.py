@@ -64,6 +64,37 @@ stopped = client.completions.create(model="default", prompt="One, two, three,", 
 assert "five" not in stopped.choices[0].text and stopped.choices[0].finish_reason == "stop", stopped.choices[0]
 print("plain completion:", plain.choices[0].text)
 
+# The client asks for base64 by itself.
+near, same, far = (
+    item.embedding
+    for item in client.embeddings.create(
+        model="all-minilm-l6-v2",
+        input=["A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby."],
+    ).data
+)
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b))
+
+
+assert len(near) == 384 and abs(cosine(near, near) - 1) < 1e-5, len(near)
+assert abs(cosine(near, same) - 0.75534) < 1e-4 and cosine(near, far) < 0.1, (cosine(near, same), cosine(near, far))
+floats = client.embeddings.create(model="default", input="A man is eating food.", encoding_format="float")
+assert max(abs(a - b) for a, b in zip(floats.data[0].embedding, near)) < 1e-5
+assert floats.usage.prompt_tokens == floats.usage.total_tokens == 6, floats.usage
+raises(
+    openai.BadRequestError,
+    "unsupported_parameter",
+    lambda: client.embeddings.create(model="all-minilm-l6-v2", input="a", dimensions=8),
+)
+raises(openai.BadRequestError, "empty_string", lambda: client.embeddings.create(model="default", input=""))
+raises(
+    openai.NotFoundError,
+    "model_not_found",
+    lambda: client.embeddings.create(model="text-embedding-3-small", input="a"),
+)
+
 raises(
     openai.NotFoundError,
     "model_not_found",

@@ -53,11 +53,12 @@ fn free_port() -> u16 {
 fn start(dir: &Path, port: u16) -> Started {
     let root = dir.display();
     fs::create_dir_all(dir.join("models/smollm2-135m-instruct")).unwrap();
-    std::os::unix::fs::symlink(
-        factory_model::path().canonicalize().unwrap(),
-        dir.join("models/smollm2-135m-instruct/model.gguf"),
-    )
-    .unwrap();
+    for (file, link) in [
+        (factory_model::path(), "models/smollm2-135m-instruct/model.gguf"),
+        (factory_model::embeddings(), "models/all-minilm-l6-v2"),
+    ] {
+        std::os::unix::fs::symlink(file.canonicalize().unwrap(), dir.join(link)).unwrap();
+    }
     fs::write(dir.join("token"), TOKEN).unwrap();
     fs::set_permissions(dir.join("token"), fs::Permissions::from_mode(0o400)).unwrap();
     let config = format!(

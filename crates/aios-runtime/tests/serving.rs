@@ -19,6 +19,7 @@ use std::{
 };
 
 use aios_runtime::{
+    embedding::Embedder,
     inference::{Event, Inference, Input, Request, Run},
     model::LoadOptions,
     registry::Registry,
@@ -210,7 +211,8 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
     let registry = Registry::new(vec![dir.path().to_owned()], default, options, letters::loader(control.clone()));
     let registry = Arc::new(registry);
     registry.load("default").await.unwrap();
-    (dir, Inference { registry, scheduler: Scheduler::start(slots, 100, patience).unwrap() })
+    let scheduler = Scheduler::start(slots, 100, patience).unwrap();
+    (dir, Inference { registry, scheduler, embedder: Embedder::new(None, Vec::new(), 0) })
 }
 
 async fn start(inference: &Inference, prompt: &str, temperature: f32) -> Run {

@@ -223,6 +223,7 @@ mod tests {
             "init.watchdog = \"1s\"",
             "init.log-ring = \"1B\"",
             "runtime.default-model = \"../etc\"",
+            "runtime.embedding-model = \"../etc\"",
             "runtime.threads = 9999",
             "runtime.slots = 65",
             "runtime.queue = 10001",

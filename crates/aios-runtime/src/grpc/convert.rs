@@ -1,12 +1,13 @@
 //! Between the domain's types and the wire's.
 
 use aios_api::runtime::v1::{
-    FinishReason, InferRequest, InferResponse, Message, Model, ModelState, Role, Timings, Usage, infer_request,
-    stream_infer_response::Done,
+    EmbedRequest, EmbedResponse, Embedding, FinishReason, InferRequest, InferResponse, Message, Model, ModelState,
+    Role, Timings, Usage, infer_request, stream_infer_response::Done,
 };
 use tonic::Status;
 
 use crate::{
+    embedding::{self, EmbedError, Embeddings, MAX_INPUTS},
     generate::Finish,
     inference::{Completed, FailedRun, Input, MAX_STOPS, Refusal, Request},
     registry::{Listed, ListedState, RegistryError, Resident, millis},
@@ -109,6 +110,33 @@ pub fn listed(listed: Listed) -> Model {
         ListedState::Failed(reason) => (ModelState::Failed, reason),
     };
     Model { id, state: state.into(), is_default, size_bytes, error, ..Model::default() }
+}
+
+/// The model and the texts of a request for embeddings.
+pub fn texts(wire: EmbedRequest) -> Result<(String, Vec<embedding::Input>), Status> {
+    if wire.texts.is_empty() || wire.texts.len() > MAX_INPUTS || wire.texts.iter().any(String::is_empty) {
+        return Err(Status::invalid_argument(format!("texts: 1 to {MAX_INPUTS} texts, none of them empty")));
+    }
+    Ok((wire.model, wire.texts.into_iter().map(embedding::Input::Text).collect()))
+}
+
+/// What was made of the texts.
+pub fn embeddings(made: Embeddings) -> EmbedResponse {
+    let embeddings = made.vectors.into_iter().map(|values| Embedding { values }).collect();
+    EmbedResponse { model: made.model, embeddings, prompt_tokens: saturating(made.tokens) }
+}
+
+/// Why there are no embeddings, as a status.
+pub fn embedding_status(error: EmbedError) -> Status {
+    let message = error.to_string();
+    match error {
+        EmbedError::UnknownModel { .. } | EmbedError::NoModel | EmbedError::Missing(_) => Status::not_found(message),
+        EmbedError::UnknownToken { .. } | EmbedError::Dimensions { .. } => Status::invalid_argument(message),
+        EmbedError::QueueFull => Status::resource_exhausted(message),
+        EmbedError::Cancelled => Status::unavailable(message),
+        EmbedError::Load(_) => Status::failed_precondition(message),
+        EmbedError::Failed(_) => Status::internal(message),
+    }
 }
 
 /// Why a request was not let in, as a status.

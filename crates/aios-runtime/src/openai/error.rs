@@ -9,7 +9,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::inference::{FailedRun, Refusal};
+use crate::{
+    embedding::EmbedError,
+    inference::{FailedRun, Refusal},
+};
 
 /// An answer that is not the one asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +136,30 @@ impl From<FailedRun> for ApiError {
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, Some("client_too_slow"), None, message)
             }
             FailedRun::Engine(_) | FailedRun::Panicked => {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("model_failed"), None, message)
+            }
+        }
+    }
+}
+
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> Self {
+        let message = error.to_string();
+        match error {
+            EmbedError::UnknownModel { .. } | EmbedError::NoModel | EmbedError::Missing(_) => {
+                ApiError::new(StatusCode::NOT_FOUND, Some("model_not_found"), Some("model".into()), message)
+            }
+            EmbedError::UnknownToken { input, .. } => {
+                ApiError::invalid(format!("input[{input}]"), "invalid_value", message)
+            }
+            EmbedError::Dimensions { .. } => ApiError::invalid("dimensions", "unsupported_parameter", message),
+            EmbedError::QueueFull => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, Some("rate_limit_exceeded"), None, message)
+            }
+            EmbedError::Cancelled => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Some("shutting_down"), None, message)
+            }
+            EmbedError::Load(_) | EmbedError::Failed(_) => {
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("model_failed"), None, message)
             }
         }
