@@ -45,7 +45,10 @@ chunks = list(stream)
 streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 assert streamed == text, f"{streamed!r} instead of {text!r}"
 assert chunks[0].choices[0].delta.role == "assistant"
-assert chunks[-1].usage == whole.usage
+streamed_usage = chunks[-1].usage
+assert streamed_usage.prompt_tokens == whole.usage.prompt_tokens, (streamed_usage, whole.usage)
+assert streamed_usage.completion_tokens == whole.usage.completion_tokens, (streamed_usage, whole.usage)
+assert streamed_usage.total_tokens == whole.usage.total_tokens, (streamed_usage, whole.usage)
 assert len(chunks) > 5, len(chunks)
 
 seeded = [

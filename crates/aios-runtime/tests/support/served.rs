@@ -45,7 +45,7 @@ pub fn serve_within(timeouts: Timeouts, change: impl FnOnce(&mut config::Runtime
         tiny_model::write(&models.join(id).join("model.gguf"));
     }
     let mut runtime =
-        config::Runtime { default_model: "letters".into(), model_dirs: vec![models], ..Default::default() };
+        config::Runtime { default_model: "letters".into(), model_dirs: vec![models], slots: 1, ..Default::default() };
     runtime.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     runtime.grpc.socket = dir.path().join("grpc.sock");
     change(&mut runtime);
