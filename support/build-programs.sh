@@ -11,7 +11,10 @@ separator=$'\x1f'
 
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$target_dir=/build${separator}--remap-path-prefix=$top=/aios${separator}--remap-path-prefix=$cargo_home=/cargo"
 unset RUSTFLAGS
-# For another architecture Rust brings all that linking takes (its musl, its lld); a C compiler for it is not needed.
+# shellcheck source=support/c-compiler.sh
+. "$top/support/c-compiler.sh"
+c_compiler "$target"
+# For another architecture Rust brings all that linking takes: its musl, its lld.
 if [ "${target%%-*}" != "$(uname -m)" ]; then
 	CARGO_ENCODED_RUSTFLAGS+="${separator}-Clinker=rust-lld"
 fi

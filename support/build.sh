@@ -93,7 +93,11 @@ image() {
 	if [ "$base" = prebuilt ]; then
 		"$top/support/host-packages.sh" build
 		# shellcheck source=board/x86_64/meta
-		(. "$top/board/$(board)/meta" && "$top/support/rust-target.sh" "$RUST_TARGET")
+		(
+			. "$top/board/$(board)/meta"
+			"$top/support/rust-target.sh" "$RUST_TARGET"
+			[ "${RUST_TARGET%%-*}" = "$(uname -m)" ] || "$top/support/host-packages.sh" "cross-${RUST_TARGET%%-*}"
+		)
 		"$top/support/prebuilt/build.sh" "$top/configs/$defconfig"
 	else
 		BOARD=$(board) buildroot

@@ -10,17 +10,20 @@ TOOLS=${TOOLS:-$O/tools}
 CARGO_DENY=0.20.2
 # shellcheck source=support/stage.sh
 . support/stage.sh
+# shellcheck source=support/c-compiler.sh
+. support/c-compiler.sh
 
 check_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 
-# What boards of another architecture than this machine's are built for. Nothing is linked, and no dependency has C code,
-# so that no cross compiler is needed.
+# What boards of another architecture than this machine's are built for. Nothing is linked.
 other_targets() { sed -n 's/^RUST_TARGET=//p' board/*/meta | grep -v "^$(uname -m)-" | sort -u; }
 
 check_other_targets() {
 	local target
 	for target in $(other_targets); do
 		support/rust-target.sh "$target"
+		support/host-packages.sh "cross-${target%%-*}"
+		c_compiler "$target"
 		cargo clippy --workspace --locked --target "$target" -- -D warnings
 	done
 }

@@ -13,6 +13,15 @@ packages_of() {
 		echo 'libc6-dev /usr/include/stdio.h'
 		echo 'python3-pip :pip'
 		;;
+	# Programs for another architecture than this machine's.
+	cross-aarch64)
+		echo 'gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc'
+		echo 'libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h'
+		;;
+	cross-x86_64)
+		echo 'gcc-x86-64-linux-gnu x86_64-linux-gnu-gcc'
+		echo 'libc6-dev-amd64-cross /usr/x86_64-linux-gnu/include/stdio.h'
+		;;
 	# A machine of the chosen board's architecture in QEMU.
 	run-x86_64)
 		echo 'qemu-system-x86 qemu-system-x86_64'

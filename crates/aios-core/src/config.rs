@@ -6,6 +6,7 @@
 
 mod install;
 mod layers;
+mod models;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use install::{AfterInstall, Install, InstallDisk};
 pub use layers::{ConfigError, Layer, from_layers, load, system_layers};
+pub use models::Models;
 
 use crate::{
     paths,
@@ -33,6 +35,8 @@ pub struct Config {
     pub log: Log,
     /// The local model runtime.
     pub runtime: Runtime,
+    /// Where models come from, and which are trusted.
+    pub models: Models,
     /// What a live medium installs by itself.
     pub install: Install,
 }
@@ -252,7 +256,7 @@ impl Config {
         if !grpc.socket.is_absolute() {
             return broken(&["runtime", "grpc", "socket"], "use an absolute path".into());
         }
-        self.install.violation()
+        self.models.violation().or_else(|| self.install.violation())
     }
 }
 

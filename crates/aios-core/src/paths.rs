@@ -20,3 +20,5 @@ pub const FACTORY_MODELS: &str = "/usr/share/aios/models";
 pub const DEVICE_MODELS: &str = "/var/lib/aios/models";
 /// Where the live medium is mounted while the system runs from it.
 pub const LIVE_MEDIUM: &str = "/run/aios/media";
+/// Keys that this device made: private ones for root alone, public ones for everybody.
+pub const KEYS: &str = "/var/lib/aios/keys";

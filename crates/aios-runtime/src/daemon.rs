@@ -48,9 +48,11 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(PROTOCOL_THREADS).enable_all().build()?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
-        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let directory = |name: &str| env::var_os(name).map(PathBuf::from);
+        let (credentials, state) = (directory("CREDENTIALS_DIRECTORY"), directory("STATE_DIRECTORY"));
+        let Config { runtime, models, .. } = config;
         let timeouts = Timeouts::default();
-        let options = Options { runtime: config.runtime, credentials, loader: gguf_loader(), timeouts };
+        let options = Options { runtime, models, state, credentials, loader: gguf_loader(), timeouts };
         let server = Server::bind(options).await?;
         anyhow::Ok(server.run(shutdown).await?)
     });

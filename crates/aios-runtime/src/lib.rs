@@ -3,12 +3,13 @@
 //! The way of a request: [`openai`] or [`grpc`] (protocol) → [`scheduler`] (bounded queue, one worker per slot) →
 //! [`generate`] (tokens, sampling, stop sequences) → [`engine`] (arithmetic).
 
+pub use aios_models::gguf;
+
 pub mod bench;
 pub mod daemon;
 pub mod embedding;
 pub mod engine;
 pub mod generate;
-pub mod gguf;
 pub mod grpc;
 pub mod inference;
 pub mod model;

@@ -14,6 +14,7 @@ use std::{
 };
 
 use aios_core::config::is_model_id;
+use aios_models::trust::{Trust, TrustError};
 use tokio::sync::oneshot;
 
 use crate::model::{LoadOptions, LoadedModel};
@@ -28,11 +29,22 @@ const MODEL_FILE: &str = "model.gguf";
 pub type Loader = Box<dyn Fn(&str, &Path, &LoadOptions) -> anyhow::Result<LoadedModel> + Send + Sync>;
 
 /// Where models are and how they are loaded.
+pub struct Settings {
+    /// Where models are looked for. The first directory that has an id wins.
+    pub dirs: Vec<PathBuf>,
+    /// The model that `default` names.
+    pub default: Option<String>,
+    /// How models are loaded.
+    pub options: LoadOptions,
+    /// Makes models of files.
+    pub loader: Loader,
+    /// Which models are loaded at all.
+    pub trust: Trust,
+}
+
+/// The models of this machine.
 pub struct Registry {
-    dirs: Vec<PathBuf>,
-    default: Option<String>,
-    options: LoadOptions,
-    loader: Loader,
+    settings: Settings,
     state: Mutex<State>,
     /// Held while a model is loaded or unloaded: two loads at once would need memory for both.
     changing: tokio::sync::Mutex<()>,
@@ -121,19 +133,22 @@ pub enum RegistryError {
     /// Its file can't be used.
     #[error("{0}")]
     Load(String),
+    /// Its file is not the one that was vouched for, or nobody vouched for it.
+    #[error("{0}")]
+    Untrusted(String),
 }
 
 impl Registry {
     /// A registry in which nothing is loaded yet.
-    pub fn new(dirs: Vec<PathBuf>, default: Option<String>, options: LoadOptions, loader: Loader) -> Self {
+    pub fn new(settings: Settings) -> Self {
         let (state, changing) = Default::default();
-        Registry { dirs, default, options, loader, state, changing }
+        Registry { settings, state, changing }
     }
 
     /// The id that `id` stands for; both an empty one and `default` stand for the default model.
     pub fn resolve<'a>(&'a self, id: &'a str) -> Result<&'a str, RegistryError> {
         match id {
-            "" | DEFAULT => self.default.as_deref().ok_or(RegistryError::NoDefault),
+            "" | DEFAULT => self.settings.default.as_deref().ok_or(RegistryError::NoDefault),
             id => Ok(id),
         }
     }
@@ -147,13 +162,13 @@ impl Registry {
     /// The loaded models, the default one first.
     pub fn resident(&self) -> Vec<Arc<Resident>> {
         let mut models: Vec<_> = self.state().resident.values().map(|entry| entry.model.clone()).collect();
-        models.sort_by_key(|model| self.default.as_ref() != Some(&model.id));
+        models.sort_by_key(|model| self.settings.default.as_ref() != Some(&model.id));
         models
     }
 
     /// Whether a model is the default one.
     pub fn is_default(&self, id: &str) -> bool {
-        self.default.as_deref() == Some(id)
+        self.settings.default.as_deref() == Some(id)
     }
 
     /// Loads a model, or finds it loaded.
@@ -178,7 +193,10 @@ impl Registry {
     fn load_file(&self, id: &str) -> Result<LoadedModel, RegistryError> {
         let path = self.path(id)?;
         tracing::info!(model = id, path = %path.display(), "loading model");
-        (self.loader)(id, &path, &self.options).map_err(|error| RegistryError::Load(format!("{error:#}")))
+        let folder = path.parent().expect("invariant: the file lies in the model's folder");
+        self.settings.trust.check(folder).map_err(|error| refused(id, error))?;
+        (self.settings.loader)(id, &path, &self.settings.options)
+            .map_err(|error| RegistryError::Load(format!("{error:#}")))
     }
 
     fn settle(&self, id: String, loaded: Result<LoadedModel, RegistryError>) -> Result<Arc<Resident>, RegistryError> {
@@ -220,7 +238,7 @@ impl Registry {
     /// All models in the directories, and those in memory whose files are gone.
     pub fn list(&self) -> Vec<Listed> {
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
-        for entry in self.dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten() {
+        for entry in self.settings.dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten() {
             let Ok(id) = entry.file_name().into_string() else { continue };
             let file = fs::metadata(entry.path().join(MODEL_FILE)).ok().filter(fs::Metadata::is_file);
             if let Some(file) = file.filter(|_| is_model_id(&id) && id != DEFAULT) {
@@ -241,10 +259,10 @@ impl Registry {
     }
 
     fn path(&self, id: &str) -> Result<PathBuf, RegistryError> {
-        let found = self.dirs.iter().map(|dir| dir.join(id).join(MODEL_FILE)).find(|path| path.is_file());
+        let found = self.settings.dirs.iter().map(|dir| dir.join(id).join(MODEL_FILE)).find(|path| path.is_file());
         // An id that is no plain name would lead out of the directories.
         found.filter(|_| is_model_id(id)).ok_or_else(|| {
-            let dirs: Vec<String> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
+            let dirs: Vec<String> = self.settings.dirs.iter().map(|dir| dir.display().to_string()).collect();
             RegistryError::NotFound { id: id.to_owned(), dirs: dirs.join(", ") }
         })
     }
@@ -253,6 +271,23 @@ impl Registry {
         // No code panics while it holds the lock, and every change is a single insertion or removal.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A model that is not trusted. Those that were changed are for whoever reads the audit.
+fn refused(id: &str, error: TrustError) -> RegistryError {
+    match &error {
+        TrustError::Tampered { path, expected, found, .. } => {
+            tracing::error!(audit = "model-tampered", model = id, path = %path.display(), expected, found, "model refused");
+        }
+        TrustError::Signature { path, .. } => {
+            tracing::error!(audit = "model-signature", model = id, path = %path.display(), "model refused");
+        }
+        TrustError::Unsigned { path, .. } => {
+            tracing::error!(audit = "model-unsigned", model = id, path = %path.display(), "model refused");
+        }
+        TrustError::Manifest(_) | TrustError::Key(_) | TrustError::Read { .. } => {}
+    }
+    RegistryError::Untrusted(error.to_string())
 }
 
 /// A duration as the protocols and the log carry it.

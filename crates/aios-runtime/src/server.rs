@@ -12,7 +12,8 @@ use std::{
 };
 
 use aios_api::runtime::v1::FILE_DESCRIPTOR_SET;
-use aios_core::config;
+use aios_core::{config, paths};
+use aios_models::trust::Trust;
 use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -28,7 +29,7 @@ use crate::{
     inference::Inference,
     model::{LoadOptions, LoadedModel},
     openai::{self, BodyLimits, Token, TokenError},
-    registry::{Loader, Registry, RegistryError},
+    registry::{Loader, Registry, RegistryError, Settings},
     scheduler::Scheduler,
 };
 
@@ -45,6 +46,10 @@ const MAX_STREAMS: u32 = 256;
 pub struct Options {
     /// The section of the configuration.
     pub runtime: config::Runtime,
+    /// The section about models.
+    pub models: config::Models,
+    /// Directory that keeps what this process learns, until the next one.
+    pub state: Option<PathBuf>,
     /// Directory below which a relative `token-file` lies.
     pub credentials: Option<PathBuf>,
     /// Makes models of files.
@@ -76,6 +81,7 @@ impl Default for Timeouts {
 /// A server whose addresses are taken. Clients that connect wait until it runs.
 pub struct Server {
     runtime: config::Runtime,
+    trust: Trust,
     token: Option<Token>,
     loader: Loader,
     timeouts: Timeouts,
@@ -131,14 +137,15 @@ pub fn gguf_loader() -> Loader {
 impl Server {
     /// Checks the options and takes both addresses.
     pub async fn bind(options: Options) -> Result<Server, ServeError> {
-        let Options { runtime, credentials, loader, timeouts } = options;
+        let Options { runtime, models, state, credentials, loader, timeouts } = options;
         let token = token(&runtime.http, credentials.as_deref())?;
         let failed = |source| ServeError::Http { address: runtime.http.listen, source };
         let http = TcpListener::bind(runtime.http.listen).await.map_err(failed)?;
         let address = http.local_addr().map_err(failed)?;
         let (grpc, socket) = socket::bind(&runtime.grpc.socket)
             .map_err(|reason| ServeError::Socket { path: runtime.grpc.socket.clone(), reason })?;
-        Ok(Server { runtime, token, loader, timeouts, http, address, grpc, socket })
+        let trust = trust(models, state.as_deref());
+        Ok(Server { runtime, trust, token, loader, timeouts, http, address, grpc, socket })
     }
 
     /// The HTTP address, with the port that the system chose where 0 was configured.
@@ -149,7 +156,7 @@ impl Server {
     /// Loads the default model, serves until `shutdown` completes, and drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::pin!(shutdown);
-        let inference = Arc::new(inference(&self.runtime, self.loader, self.timeouts.receiver)?);
+        let inference = Arc::new(inference(&self.runtime, self.trust, self.loader, self.timeouts.receiver)?);
         if !self.runtime.default_model.is_empty() {
             notify(&[NotifyState::Status("loading the default model")]);
             tokio::select! {
@@ -189,15 +196,31 @@ impl Server {
     }
 }
 
-fn inference(runtime: &config::Runtime, loader: Loader, receiver_timeout: Duration) -> Result<Inference, ServeError> {
+fn inference(
+    runtime: &config::Runtime,
+    trust: Trust,
+    loader: Loader,
+    receiver_timeout: Duration,
+) -> Result<Inference, ServeError> {
     let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
     let prefix_cache = usize::try_from(runtime.prefix_cache.0).unwrap_or(usize::MAX);
     let options = LoadOptions { prefix_cache, ..LoadOptions::new(runtime.context) };
-    let registry = Arc::new(Registry::new(runtime.model_dirs.clone(), default, options, loader));
+    let settings = Settings { dirs: runtime.model_dirs.clone(), default, options, loader, trust };
+    let registry = Arc::new(Registry::new(settings));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
     let id = Some(runtime.embedding_model.clone()).filter(|id| !id.is_empty());
     let embedder = Embedder::new(id, runtime.model_dirs.clone(), runtime.queue);
     Ok(Inference { registry, scheduler, embedder })
+}
+
+/// Which models are loaded.
+fn trust(models: config::Models, state: Option<&Path>) -> Trust {
+    Trust {
+        keys: models.keys,
+        require_signature: models.require_signature,
+        factory: vec![paths::FACTORY_MODELS.into()],
+        memory: state.map(|state| state.join("verified-models")),
+    }
 }
 
 /// The token that requests must carry. The configuration's own check is repeated here, next to the listener it is about.

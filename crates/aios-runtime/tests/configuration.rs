@@ -16,6 +16,7 @@ use std::{
     os::unix::net::UnixStream,
 };
 
+use aios_models::{keys::Signing, manifest::Manifest, store, trust};
 use binary::{Started, free_address, prepare, runtime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -189,4 +190,111 @@ fn the_least_level_still_logs_errors() {
     let log = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.contains("model not loaded") && !log.contains("loading model"), "{log}");
+}
+
+/// What the runtime says when it refuses to start, and what it logs.
+fn refusal(dir: &TempDir) -> (String, String) {
+    let output = runtime(dir.path()).output().unwrap();
+    let [log, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    (log, said)
+}
+
+fn set(dir: &TempDir, from: &str, to: &str) {
+    let path = dir.path().join("aios.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    assert!(config.contains(from));
+    std::fs::write(path, config.replace(from, to)).unwrap();
+}
+
+/// Signs the tiny model of a prepared directory with the key in `keys`.
+fn sign(dir: &TempDir, keys: &str) {
+    let folder = dir.path().join("models/tiny");
+    let mut file = std::fs::File::open(folder.join("model.gguf")).unwrap();
+    let size = file.metadata().unwrap().len();
+    let manifest = Manifest {
+        id: "tiny".into(),
+        file: "model.gguf".into(),
+        sha256: trust::hash(&mut file).unwrap(),
+        size,
+        licence: "MIT".into(),
+        source: "test".into(),
+        revision: None,
+        context: None,
+    };
+    let signing = Signing::open_or_make(&dir.path().join(keys)).unwrap();
+    store::write_manifest(&folder, &manifest, &signing).unwrap();
+}
+
+#[test]
+fn a_model_that_nobody_signed_is_loaded_only_where_the_configuration_allows_it() {
+    let (dir, _) = prepared("");
+    set(&dir, "require-signature = false", "");
+    let (log, said) = refusal(&dir);
+    assert!(said.contains("aios model verify --sign tiny"), "{said}");
+    assert!(log.contains("audit=\"model-unsigned\""), "{log}");
+    sign(&dir, "keys");
+    let (_, log) = Started::new(dir.path()).end();
+    assert!(log.contains("model loaded"), "{log}");
+}
+
+#[test]
+fn a_signature_counts_where_it_is_of_the_configured_key() {
+    let (dir, _) = prepared("");
+    set(&dir, "require-signature = false", "");
+    sign(&dir, "other-keys");
+    sign_key(&dir, "keys");
+    let (log, said) = refusal(&dir);
+    assert!(
+        said.contains("is not this device's signature") && log.contains("audit=\"model-signature\""),
+        "{said}{log}"
+    );
+    set(&dir, "/keys", "/other-keys");
+    drop(Started::new(dir.path()));
+}
+
+/// Makes a key without signing anything.
+fn sign_key(dir: &TempDir, keys: &str) {
+    Signing::open_or_make(&dir.path().join(keys)).unwrap();
+}
+
+#[test]
+fn weights_that_changed_are_refused_and_the_refusal_is_audited() {
+    let (dir, _) = prepared("");
+    set(&dir, "require-signature = false", "");
+    sign(&dir, "keys");
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let start = || {
+        let mut command = runtime(dir.path());
+        command.env("STATE_DIRECTORY", &state);
+        command
+    };
+    // What was right once is remembered, and not read again.
+    let mut child = start().spawn().unwrap();
+    let begun = Instant::now();
+    while !state.join("verified-models").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let file = dir.path().join("models/tiny/model.gguf");
+    let before = std::fs::metadata(&file).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 100;
+    bytes[last] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(before.modified().unwrap()).unwrap();
+    let output = start().output().unwrap();
+    let [log, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["tiny/model.gguf is not the file of its manifest", "expected sha256", "found sha256"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(log.contains("audit=\"model-tampered\"") && log.contains("expected=\"sha256"), "{log}");
+    // It stays refused where no signature is asked for: the manifest counts.
+    set(&dir, "[models]\n", "[models]\nrequire-signature = false\n");
+    assert!(refusal(&dir).1.contains("is not the file of its manifest"));
 }

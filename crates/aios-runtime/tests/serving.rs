@@ -18,11 +18,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aios_models::trust::Trust;
 use aios_runtime::{
     embedding::Embedder,
     inference::{Event, Inference, Input, Request, Run},
     model::LoadOptions,
-    registry::Registry,
+    registry::{Registry, Settings},
     sampling::Sampling,
     scheduler::Scheduler,
 };
@@ -208,8 +209,8 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
     tiny_model::write(&dir.path().join("letters/model.gguf"));
     let options = LoadOptions::new(tiny_model::CONTEXT);
     let default = Some("letters".to_owned());
-    let registry = Registry::new(vec![dir.path().to_owned()], default, options, letters::loader(control.clone()));
-    let registry = Arc::new(registry);
+    let (dirs, loader) = (vec![dir.path().to_owned()], letters::loader(control.clone()));
+    let registry = Arc::new(Registry::new(Settings { dirs, default, options, loader, trust: Trust::anything() }));
     registry.load("default").await.unwrap();
     let scheduler = Scheduler::start(slots, 100, patience).unwrap();
     (dir, Inference { registry, scheduler, embedder: Embedder::new(None, Vec::new(), 0) })

@@ -50,7 +50,7 @@ pub enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// List, load and unload models.
+    /// Look after the models: list, pull, verify, load, remove.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Ask the local model, and print its answer as it comes.
@@ -80,7 +80,45 @@ pub enum ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
     /// List the models on this device.
-    List(RuntimeArgs),
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+    /// Show what is in a model's file, what computes it, and the memory that it needs.
+    Show {
+        model: String,
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+    /// Download a model from the hub, check it, and sign its manifest. Goes on where an earlier attempt ended.
+    Pull(PullArgs),
+    /// Add a model from a file, and sign its manifest.
+    Import(ImportArgs),
+    /// Read the models' files and compare them with their signed manifests. Exits with 1 where one differs.
+    Verify {
+        /// Model id. Without it: all models.
+        model: Option<String>,
+        /// Sign the model as it is now: you vouch for the file.
+        #[arg(long, requires = "model")]
+        sign: bool,
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+    /// Remove a model from this device, or what there is of an interrupted download.
+    #[command(name = "rm")]
+    Remove {
+        model: String,
+        /// Unload it first where it is in memory.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        device: DeviceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
     /// Load a model and keep it in memory.
     Load {
         model: String,
@@ -93,6 +131,50 @@ pub enum ModelCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// Repository on the hub, and a branch, tag or commit of it: OWNER/NAME or OWNER/NAME@REVISION.
+    pub repository: String,
+    /// GGUF file in the repository. Not needed where it has only one.
+    #[arg(long, value_name = "NAME.gguf")]
+    pub file: Option<String>,
+    /// Id that the model gets. Without it: the file's name in lower case.
+    #[arg(long)]
+    pub id: Option<String>,
+    /// SHA-256 that the file must have, besides the one that the hub promises.
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// How often to try again what fails for a reason that may pass.
+    #[arg(long, default_value_t = 5)]
+    pub retries: u32,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// GGUF file.
+    pub file: PathBuf,
+    /// Id that the model gets. Without it: the file's name in lower case.
+    #[arg(long)]
+    pub id: Option<String>,
+    /// SHA-256 that the file must have.
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// Its licence, where the file does not say it.
+    #[arg(long)]
+    pub licence: Option<String>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Configuration files in place of the device's; later ones win.
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Reboot => unit::act(&socket, &Request::Reboot)?,
         Command::Log { unit, follow, lines } => unit::log(&socket, unit, follow, lines, json)?,
         Command::Config(command) => return config::run(command, json),
-        Command::Model(command) => model::run(command, json)?,
+        Command::Model(command) => return model::run(command, json),
         Command::Ask(args) => model::ask(args, json)?,
         Command::Selftest(args) => return selftest::run(args, json),
         Command::SelftestProbe { arguments } => return selftest::probe(&arguments),

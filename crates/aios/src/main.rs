@@ -3,6 +3,7 @@
 mod cli;
 mod command;
 mod control;
+mod hub;
 mod install;
 
 use std::process::ExitCode;

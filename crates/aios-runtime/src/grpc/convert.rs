@@ -169,7 +169,7 @@ pub fn registry_status(error: RegistryError) -> Status {
         RegistryError::NotFound { .. } | RegistryError::NoDefault | RegistryError::NotLoaded(_) => {
             Status::not_found(message)
         }
-        RegistryError::Load(_) => Status::failed_precondition(message),
+        RegistryError::Load(_) | RegistryError::Untrusted(_) => Status::failed_precondition(message),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn prepare(extra: &str, http: &str) -> tempfile::TempDir {
     let listen = if http.contains("listen") { "" } else { "listen = \"127.0.0.1:0\"" };
     let config = format!(
         "[runtime]\n{default}\nmodel-dirs = [\"{root}/models\"]\n{extra}\n[runtime.http]\n{listen}\n{http}\n\
-         [runtime.grpc]\nsocket = \"{root}/grpc.sock\"\n"
+         [runtime.grpc]\nsocket = \"{root}/grpc.sock\"\n[models]\nkeys = \"{root}/keys\"\nrequire-signature = false\n"
     );
     std::fs::write(dir.path().join("aios.toml"), config).unwrap();
     dir
@@ -36,7 +36,11 @@ pub fn prepare(extra: &str, http: &str) -> tempfile::TempDir {
 pub fn runtime(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aios-runtime"));
     command.arg("--config").arg(dir.join("aios.toml"));
-    command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .env_remove("STATE_DIRECTORY");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -53,7 +53,9 @@ pub fn serve_within(timeouts: Timeouts, change: impl FnOnce(&mut config::Runtime
     let token = runtime.http.token_file.as_ref().map(|path| std::fs::read_to_string(path).unwrap());
 
     let control = Arc::new(Control::default());
-    let options = Options { runtime, credentials: None, loader: letters::loader(control.clone()), timeouts };
+    let models = config::Models { require_signature: false, ..Default::default() };
+    let loader = letters::loader(control.clone());
+    let options = Options { runtime, models, state: None, credentials: None, loader, timeouts };
     let (stop, stopped) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {

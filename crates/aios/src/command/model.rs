@@ -1,12 +1,20 @@
 //! `aios model`, `aios ask`
 
+mod add;
+mod list;
+mod local;
+mod pull;
+mod show;
+mod verify;
+
 use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use aios_api::runtime::v1::{
-    Conversation, InferRequest, ListModelsRequest, LoadModelRequest, Message, Model, ModelState, Role, Sampling,
+    Conversation, InferRequest, ListModelsRequest, LoadModelRequest, Message, ModelState, Role, Sampling,
     UnloadModelRequest, infer_request::Input, runtime_service_client::RuntimeServiceClient,
     stream_infer_response::Event,
 };
@@ -18,26 +26,57 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::cli::{AskArgs, ModelCommand, RuntimeArgs};
+use self::local::Local;
+use crate::cli::{AskArgs, ModelCommand};
 
-pub fn run(command: ModelCommand, json: bool) -> Result<()> {
-    on_runtime(async {
-        match command {
-            ModelCommand::List(RuntimeArgs { runtime_socket }) => {
-                let answer = connect(&runtime_socket).await?.list_models(ListModelsRequest {}).await;
-                print_models(&answer.map_err(refused)?.into_inner().models, json)
-            }
-            ModelCommand::Load { model, runtime } => {
-                let request = LoadModelRequest { model };
-                let answer = connect(&runtime.runtime_socket).await?.load_model(request).await.map_err(refused)?;
-                print_models(answer.into_inner().model.as_slice(), json)
-            }
-            ModelCommand::Unload { model, runtime } => {
-                let request = UnloadModelRequest { model };
-                connect(&runtime.runtime_socket).await?.unload_model(request).await.map(drop).map_err(refused)
-            }
+pub fn run(command: ModelCommand, json: bool) -> Result<ExitCode> {
+    let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+    match command {
+        ModelCommand::List { device, runtime } => {
+            done(list::run(&Local::open(&device)?, &runtime.runtime_socket, json))
         }
-    })
+        ModelCommand::Show { model, device } => done(show::run(&Local::open(&device)?, &model, json)),
+        ModelCommand::Pull(args) => done(pull::run(&args, json)),
+        ModelCommand::Import(args) => done(add::import(&args, json)),
+        ModelCommand::Verify { model, sign: false, device } => {
+            verify::run(&Local::open(&device)?, model.as_deref(), json)
+        }
+        ModelCommand::Verify { model, sign: true, device } => {
+            done(verify::sign(&Local::open(&device)?, &model.unwrap_or_default(), json))
+        }
+        ModelCommand::Remove { model, force, device, runtime } => {
+            done(remove(&Local::open(&device)?, &model, force, &runtime.runtime_socket))
+        }
+        ModelCommand::Load { model, runtime } => done(on_runtime(async {
+            let request = LoadModelRequest { model };
+            let answer = connect(&runtime.runtime_socket).await?.load_model(request).await.map_err(refused)?;
+            list::print_loaded(answer.into_inner().model.as_slice(), json)
+        })),
+        ModelCommand::Unload { model, runtime } => done(on_runtime(async {
+            let request = UnloadModelRequest { model };
+            connect(&runtime.runtime_socket).await?.unload_model(request).await.map(drop).map_err(refused)
+        })),
+    }
+}
+
+/// Removes a model. One that is in memory is refused, or unloaded with `force`.
+fn remove(local: &Local, id: &str, force: bool, socket: &Path) -> Result<()> {
+    let in_memory = on_runtime(async {
+        // Without a runtime nothing is in memory.
+        let Ok(mut client) = connect(socket).await else { return Ok(false) };
+        let models = client.list_models(ListModelsRequest {}).await.map_err(refused)?.into_inner().models;
+        let loaded = models.iter().any(|model| model.id == id && model.state() == ModelState::Loaded);
+        if loaded && force {
+            let request = UnloadModelRequest { model: id.to_owned() };
+            client.unload_model(request).await.map_err(refused)?;
+            return Ok(false);
+        }
+        Ok(loaded)
+    })?;
+    if in_memory {
+        bail!("model '{id}' is in memory: `aios model unload {id}` first, or add --force");
+    }
+    Ok(local.store.remove(id)?)
 }
 
 pub fn ask(args: AskArgs, json: bool) -> Result<()> {
@@ -81,7 +120,7 @@ fn request(args: &AskArgs) -> Result<InferRequest> {
     })
 }
 
-fn on_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
+fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
@@ -102,41 +141,4 @@ async fn connect(socket: &Path) -> Result<RuntimeServiceClient<Channel>> {
 /// A refusal in the runtime's own words.
 fn refused(status: Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
-}
-
-fn print_models(models: &[Model], json: bool) -> Result<()> {
-    if json {
-        let list: Vec<_> = models.iter().map(as_json).collect();
-        println!("{}", serde_json::to_string_pretty(&list)?);
-        return Ok(());
-    }
-    if models.is_empty() {
-        bail!("no models in the model directories (see runtime.model-dirs in `aios config show`)");
-    }
-    let width = models.iter().map(|m| m.id.len()).max().unwrap_or(0).max(5);
-    println!("{:width$}  {:9}  {:>9}  {:>7}", "MODEL", "STATE", "SIZE", "CONTEXT");
-    for model in models {
-        let size = format!("{:.0} MB", model.size_bytes as f64 / 1e6);
-        let context = if model.context_length == 0 { "-".into() } else { model.context_length.to_string() };
-        let remark = if model.is_default { "default" } else { model.error.as_str() };
-        println!("{:width$}  {:9}  {size:>9}  {context:>7}  {remark}", model.id, state(model));
-    }
-    Ok(())
-}
-
-fn state(model: &Model) -> &'static str {
-    match model.state() {
-        ModelState::Unspecified => "unknown",
-        ModelState::Available => "available",
-        ModelState::Loaded => "loaded",
-        ModelState::Failed => "failed",
-    }
-}
-
-fn as_json(model: &Model) -> serde_json::Value {
-    serde_json::json!({
-        "id": model.id, "state": state(model), "default": model.is_default, "architecture": model.architecture,
-        "parameters": model.parameters, "context_length": model.context_length, "size_bytes": model.size_bytes,
-        "load_ms": model.load_ms, "error": model.error,
-    })
 }

@@ -14,8 +14,8 @@ mod session;
 
 use std::sync::Arc;
 
-use aios_kernels::{BLOCK, Format, Isa, LANES, Matrix, Packer, Shape};
-use candle_core::quantized::GgmlDType;
+use aios_kernels::{BLOCK, Isa, LANES, Matrix, Packer, Shape};
+use aios_models::formats::kernel as format;
 
 use self::batcher::Batcher;
 use self::pass::Context;
@@ -62,23 +62,6 @@ impl Weights {
     fn take_values(&self) -> bool {
         let layers = self.layers.iter().flat_map(Layer::matrices);
         layers.chain([&*self.head]).any(Matrix::takes_values)
-    }
-}
-
-/// The kernels' name of a format; `None` for those that they don't know.
-fn format(dtype: GgmlDType) -> Option<Format> {
-    match dtype {
-        GgmlDType::Q4_0 => Some(Format::Q4_0),
-        GgmlDType::Q4_1 => Some(Format::Q4_1),
-        GgmlDType::Q5_0 => Some(Format::Q5_0),
-        GgmlDType::Q5_1 => Some(Format::Q5_1),
-        GgmlDType::Q8_0 => Some(Format::Q8_0),
-        GgmlDType::Q4K => Some(Format::Q4K),
-        GgmlDType::Q5K => Some(Format::Q5K),
-        GgmlDType::Q6K => Some(Format::Q6K),
-        GgmlDType::F16 => Some(Format::F16),
-        GgmlDType::BF16 => Some(Format::Bf16),
-        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! with what the file still holds and with a fixed bound before memory is taken for it, and every tensor must lie inside
 //! the file. The format is described at <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
-mod header;
+pub mod header;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::GgmlDType;
+
+use self::header::Header;
 
 /// Why a file can't be used: the file, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +67,7 @@ pub struct Gguf {
     path: PathBuf,
     file: File,
     size: u64,
-    metadata: HashMap<String, Value>,
-    tensors: HashMap<String, TensorInfo>,
+    header: Header,
 }
 
 impl Gguf {
@@ -79,8 +80,8 @@ impl Gguf {
             return Err(fail("is not a file; give the path of the .gguf file itself".to_owned()));
         }
         let size = metadata.len();
-        let header = header::read(&file, size).map_err(fail)?;
-        Ok(Self { path: path.to_owned(), file, size, metadata: header.metadata, tensors: header.tensors })
+        let header = header::read(&mut &file, size).map_err(fail)?;
+        Ok(Self { path: path.to_owned(), file, size, header })
     }
 
     /// The file.
@@ -93,6 +94,16 @@ impl Gguf {
         self.size
     }
 
+    /// The open file, at no particular place.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
     /// An error about this file.
     pub fn error(&self, reason: impl Into<String>) -> GgufError {
         GgufError { path: self.path.clone(), reason: reason.into() }
@@ -100,7 +111,7 @@ impl Gguf {
 
     /// The value of `key`.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
+        self.header.metadata.get(key)
     }
 
     /// The text under `key`; `None` where the key is absent.
@@ -159,12 +170,12 @@ impl Gguf {
 
     /// All tensors by name.
     pub fn tensors(&self) -> &HashMap<String, TensorInfo> {
-        &self.tensors
+        &self.header.tensors
     }
 
     /// Where a tensor lies and what it is.
     pub fn tensor(&self, name: &str) -> Result<&TensorInfo, GgufError> {
-        self.tensors.get(name).ok_or_else(|| self.error(format!("tensor {name} is missing")))
+        self.header.tensors.get(name).ok_or_else(|| self.error(format!("tensor {name} is missing")))
     }
 
     /// Reads a tensor's blocks.
@@ -190,7 +201,7 @@ impl Gguf {
         kind: &str,
         convert: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, GgufError> {
-        match self.metadata.get(key) {
+        match self.header.metadata.get(key) {
             None => Ok(None),
             Some(value) => {
                 convert(value).map(Some).ok_or_else(|| self.error(format!("metadata key {key} is not {kind}")))

@@ -1,8 +1,8 @@
 //! The header: magic, counts, metadata, tensor directory.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
 
@@ -20,17 +20,30 @@ const MAX_ARRAY_DEPTH: usize = 2;
 /// `GGML_MAX_DIMS`.
 const MAX_DIMENSIONS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// `GGUF_METADATA_VALUE_TYPE_UINT32`.
+const U32: u32 = 4;
 
 /// What the header says.
-pub(super) struct Header {
-    pub(super) metadata: HashMap<String, Value>,
-    pub(super) tensors: HashMap<String, TensorInfo>,
+#[derive(Debug)]
+pub struct Header {
+    /// The metadata.
+    pub metadata: HashMap<String, Value>,
+    /// Where the metadata entries lie, one after the other.
+    pub entries: Range<u64>,
+    /// Number of metadata entries.
+    pub entry_count: u64,
+    /// Where the value of `general.file_type` lies: 4 bytes.
+    pub file_type_at: Option<u64>,
+    /// What tensors begin at a multiple of.
+    pub alignment: u64,
+    /// The tensor directory.
+    pub tensors: HashMap<String, TensorInfo>,
 }
 
 /// Reads and checks the header of a file of `size` bytes. The error is the reason alone.
-pub(super) fn read(file: &File, size: u64) -> Result<Header, String> {
+pub fn read(reader: &mut dyn Read, size: u64) -> Result<Header, String> {
     let mut input =
-        Input { reader: BufReader::with_capacity(1 << 16, file), position: 0, end: size.min(MAX_HEADER_BYTES) };
+        Input { reader: BufReader::with_capacity(1 << 16, reader), position: 0, end: size.min(MAX_HEADER_BYTES) };
     let magic: [u8; 4] = input.bytes().map_err(|_| format!("is not a GGUF file: it has only {size} bytes"))?;
     if &magic != MAGIC {
         return Err(format!("is not a GGUF file: it begins with {:?}, not \"GGUF\"", magic.escape_ascii().to_string()));
@@ -49,17 +62,23 @@ pub(super) fn read(file: &File, size: u64) -> Result<Header, String> {
     input.check_count("metadata entries", entry_count, MAX_ENTRIES, 13)?;
 
     let mut metadata = HashMap::new();
+    let mut file_type_at = None;
+    let first_entry = input.position;
     for _ in 0..entry_count {
         let key = input.string()?;
         let value_type = input.u32()?;
+        if key == "general.file_type" && value_type == U32 {
+            file_type_at = Some(input.position);
+        }
         let value = value(&mut input, value_type).map_err(|reason| format!("metadata key {key:?}: {reason}"))?;
         if metadata.contains_key(&key) {
             return Err(format!("metadata key {key:?} occurs twice"));
         }
         metadata.insert(key, value);
     }
-    let tensors = directory(&mut input, tensor_count, alignment(&metadata)?, size)?;
-    Ok(Header { metadata, tensors })
+    let (entries, alignment) = (first_entry..input.position, alignment(&metadata)?);
+    let tensors = directory(&mut input, tensor_count, alignment, size)?;
+    Ok(Header { metadata, entries, entry_count, file_type_at, alignment, tensors })
 }
 
 fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, String> {
@@ -223,7 +242,7 @@ fn array(input: &mut Input<'_>, depth: usize) -> Result<Value, String> {
 
 /// The bytes of the header, with the bound that none of its lengths may exceed.
 struct Input<'a> {
-    reader: BufReader<&'a File>,
+    reader: BufReader<&'a mut dyn Read>,
     position: u64,
     end: u64,
 }
@@ -273,8 +292,14 @@ impl Input<'_> {
                 self.remaining()
             ));
         }
-        let mut bytes = vec![0; length as usize];
-        self.fill(&mut bytes)?;
+        self.take(length)?;
+        // Grows with what is really there: the length alone justifies no memory.
+        let mut bytes = Vec::with_capacity(length.min(1 << 12) as usize);
+        match self.reader.by_ref().take(length).read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() as u64 == length => {}
+            Ok(_) => return Err("the file became shorter while it was read".to_owned()),
+            Err(error) => return Err(format!("can't be read: {error}")),
+        }
         Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 

@@ -1,0 +1,176 @@
+//! `model.toml`: what is known about a model's file.
+
+use std::{fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+/// File of a model in its folder.
+pub const MODEL_FILE: &str = "model.gguf";
+/// Manifest of a model in its folder.
+pub const MANIFEST_FILE: &str = "model.toml";
+/// Signature of the manifest.
+pub const SIGNATURE_FILE: &str = "model.toml.sig";
+
+/// A manifest has a dozen lines.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// What is known about a model's file. Its text is what is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Id of the model, which is the name of its folder.
+    pub id: String,
+    /// Name of the weights' file.
+    pub file: String,
+    /// SHA-256 of the file, as 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Size of the file in bytes.
+    pub size: u64,
+    /// SPDX expression, or the name that the publisher gives; `unknown` where there is none.
+    pub licence: String,
+    /// Where the file is from, for example `hub:OWNER/NAME/FILE.gguf`.
+    pub source: String,
+    /// Commit of the hub's repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Longest context, in tokens, that the model was trained for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u64>,
+}
+
+/// Why a manifest can't be used. The text names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It can't be read.
+    #[error("{path}: can't be read: {source}")]
+    Read {
+        /// File.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no manifest, or one of another model.
+    #[error("{path}: {reason}")]
+    Content {
+        /// File.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Manifest {
+    /// Reads the manifest of the model folder `folder`, and its text. `None` where there is none.
+    pub fn read(folder: &Path) -> Result<Option<(Manifest, String)>, ManifestError> {
+        let path = folder.join(MANIFEST_FILE);
+        let name = || path.display().to_string();
+        let content = |reason: String| ManifestError::Content { path: name(), reason };
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > MAX_BYTES => {
+                return Err(content(format!("has {} bytes; a manifest has at most {MAX_BYTES}", metadata.len())));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ManifestError::Read { path: name(), source }),
+        }
+        let text = fs::read_to_string(&path).map_err(|source| ManifestError::Read { path: name(), source })?;
+        let manifest = Manifest::parse(&text).map_err(content)?;
+        let id = folder.file_name().and_then(|id| id.to_str()).unwrap_or_default();
+        if manifest.id != id {
+            return Err(content(format!(
+                "is the manifest of model '{}', and lies in the folder of '{id}'",
+                manifest.id
+            )));
+        }
+        Ok(Some((manifest, text)))
+    }
+
+    /// Reads the text of a manifest. The error is the reason alone.
+    pub fn parse(text: &str) -> Result<Manifest, String> {
+        let manifest: Manifest = toml::from_str(text).map_err(|error| error.message().trim().replace('\n', ", "))?;
+        if manifest.file != MODEL_FILE {
+            return Err(format!("names the file {:?}; only {MODEL_FILE:?} is possible", manifest.file));
+        }
+        if !is_sha256(&manifest.sha256) {
+            return Err("sha256 is not 64 lower-case hexadecimal digits".to_owned());
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest's text.
+    pub fn text(&self) -> String {
+        toml::to_string(self).expect("invariant: texts and numbers have a TOML form")
+    }
+}
+
+/// Whether `text` is a SHA-256 as manifests have it.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that hexadecimal digits stand for; `None` where they are not `N` bytes.
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            id: "tiny".into(),
+            file: MODEL_FILE.into(),
+            sha256: "ab".repeat(32),
+            size: 7,
+            licence: "MIT".into(),
+            source: "hub:a/b/\"quoted\\.gguf".into(),
+            revision: None,
+            context: Some(512),
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was_written() {
+        assert_eq!(Manifest::parse(&manifest().text()), Ok(manifest()));
+    }
+
+    #[test]
+    fn a_manifest_of_another_model_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("other");
+        fs::create_dir(&folder).unwrap();
+        assert!(Manifest::read(&folder).unwrap().is_none());
+        fs::write(folder.join(MANIFEST_FILE), manifest().text()).unwrap();
+        let reason = Manifest::read(&folder).unwrap_err().to_string();
+        assert!(reason.ends_with("is the manifest of model 'tiny', and lies in the folder of 'other'"), "{reason}");
+        fs::write(folder.join(MANIFEST_FILE), vec![b' '; 65 << 10]).unwrap();
+        assert!(Manifest::read(&folder).unwrap_err().to_string().contains("a manifest has at most"));
+    }
+
+    #[test]
+    fn values_that_lead_elsewhere_are_refused() {
+        let refused = |change: fn(&mut Manifest)| {
+            let mut changed = manifest();
+            change(&mut changed);
+            Manifest::parse(&changed.text()).unwrap_err()
+        };
+        assert!(refused(|manifest| manifest.file = "../secret".into()).contains("names the file"));
+        assert!(refused(|manifest| manifest.sha256 = "AB".repeat(32)).contains("lower-case"));
+        assert_eq!(unhex::<2>("0aFf"), Some([10, 255]));
+        assert_eq!((unhex::<2>("0a"), unhex::<1>("zz"), unhex::<1>("+1")), (None, None, None));
+    }
+}
