@@ -11,7 +11,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference configs release-tarball lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference fuzz configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -44,6 +44,7 @@ help:
 #:   make test                    every test, QEMU boots included, on the image of this machine's architecture, and the
 #:                                kernels of the other one, emulated
 #:   make test-boards             builds the boards of the other architecture, boots and installs them (BOARDS="rpi4 ...": these)
+#:   make fuzz                    damaged model files for FUZZ_SECONDS (default: 1800)
 #:   make bench-boot | bench-inference
 #:
 #: Variables
@@ -86,6 +87,9 @@ bench-boot: all
 
 bench-inference: all
 	@support/bench-inference.sh
+
+fuzz:
+	@support/fuzz.sh
 
 configs:
 	@support/configs.sh write
