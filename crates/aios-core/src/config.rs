@@ -110,6 +110,10 @@ pub struct Runtime {
     pub context: usize,
     /// Memory of each model for the beginnings of prompts, which later prompts with the same beginning need not compute.
     pub prefix_cache: ByteSize,
+    /// Memory for all models together, with their contexts. `0B`: four fifths of what the machine or the unit has.
+    pub memory_budget: ByteSize,
+    /// A model that no request used for so long leaves memory, and comes back with the next request. `0s`: never.
+    pub idle_unload: HumanDuration,
     /// The OpenAI-compatible API.
     pub http: Http,
     /// The gRPC API.
@@ -167,6 +171,8 @@ impl Default for Runtime {
             queue: 16,
             context: 8192,
             prefix_cache: ByteSize(64 << 20),
+            memory_budget: ByteSize(0),
+            idle_unload: HumanDuration(Duration::ZERO),
             http: Http::default(),
             grpc: Grpc::default(),
         }

@@ -99,9 +99,11 @@ pub fn obstacle(gguf: &Gguf) -> Option<String> {
     let mut obstacles: Vec<String> = matrices
         .filter_map(|(tensor_name, tensor)| match kernel(tensor.dtype) {
             None => Some(format!("matrix {tensor_name} is in {}, which has no kernel", name(tensor.dtype))),
-            Some(format) if !tensor.shape[1].is_multiple_of(format.block_values()) => {
-                Some(format!("matrix {tensor_name} has rows of {} values, no multiple of {}", tensor.shape[1], format.block_values()))
-            }
+            Some(format) if !tensor.shape[1].is_multiple_of(format.block_values()) => Some(format!(
+                "matrix {tensor_name} has rows of {} values, no multiple of {}",
+                tensor.shape[1],
+                format.block_values()
+            )),
             Some(_) => None,
         })
         .collect();

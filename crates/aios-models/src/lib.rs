@@ -8,5 +8,6 @@ pub mod formats;
 pub mod gguf;
 pub mod keys;
 pub mod manifest;
+pub mod memory;
 pub mod store;
 pub mod trust;

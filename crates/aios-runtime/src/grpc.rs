@@ -39,9 +39,8 @@ impl RuntimeService for Service {
         &self,
         request: Request<UnloadModelRequest>,
     ) -> Result<Response<UnloadModelResponse>, Status> {
-        let Inference { registry, scheduler, .. } = &*self.inference;
         let model = request.into_inner().model;
-        registry.unload(&model, || scheduler.release_sessions()).await.map_err(convert::registry_status)?;
+        self.inference.registry.unload(&model).await.map_err(convert::registry_status)?;
         Ok(Response::new(UnloadModelResponse {}))
     }
 

@@ -7,7 +7,7 @@ use crate::{
     engine::Cancel,
     generate::GenerateRequest,
     model::PromptError,
-    registry::{Registry, Resident},
+    registry::{Registry, RegistryError, Resident},
     sampling::Sampling,
     scheduler::{NotAdmitted, Scheduler},
     template::ChatMessage,
@@ -63,6 +63,18 @@ pub enum Refusal {
         /// Id that was asked for.
         model: String,
     },
+    /// The model was out of memory, and there is no room for it now.
+    #[error("{reason}")]
+    NoMemory {
+        /// How much it needs, and how much there is.
+        reason: String,
+    },
+    /// The model was out of memory, and can't be loaded again.
+    #[error("{reason}")]
+    NotLoaded {
+        /// Why.
+        reason: String,
+    },
     /// The prompt leaves no room for an answer.
     #[error(
         "This model's maximum context length is {context} tokens, but {prompt} are in the {param}. Shorten the {param}."
@@ -114,7 +126,11 @@ impl Inference {
 
     async fn admit(&self, request: Request) -> Result<(Arc<Resident>, Run), Refusal> {
         let unknown = || Refusal::UnknownModel { model: request.model.clone() };
-        let model = self.registry.find(&request.model).ok_or_else(unknown)?;
+        let model = self.registry.serve(&request.model).await.map_err(|error| match error {
+            RegistryError::Memory { .. } => Refusal::NoMemory { reason: error.to_string() },
+            error => Refusal::NotLoaded { reason: error.to_string() },
+        })?;
+        let model = model.ok_or_else(unknown)?;
         let admission = self.scheduler.admit().map_err(|reason| match reason {
             NotAdmitted::Full => Refusal::QueueFull,
             NotAdmitted::Closing => Refusal::ShuttingDown,

@@ -1,22 +1,30 @@
-//! The models of this machine: found in directories, loaded and unloaded by id.
+//! The models of this machine: found in directories, loaded and unloaded by id, within a budget of memory.
+//!
+//! A model that somebody loaded is wanted until somebody unloads it. Meanwhile it may leave memory, because it was idle for
+//! long or because another one needs the room, and the next request brings it back.
+
+pub mod budget;
+mod resident;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     fs,
-    ops::Deref,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use aios_core::config::is_model_id;
-use aios_models::trust::{Trust, TrustError};
+use aios_models::{
+    gguf::Gguf,
+    memory::Needs,
+    store::size_text,
+    trust::{Trust, TrustError},
+};
 use tokio::sync::oneshot;
 
+pub use self::resident::{Resident, Using};
 use crate::model::{LoadOptions, LoadedModel};
 
 /// The id that names the default model.
@@ -40,11 +48,17 @@ pub struct Settings {
     pub loader: Loader,
     /// Which models are loaded at all.
     pub trust: Trust,
+    /// Requests worked on at once, each with a context of its own.
+    pub slots: usize,
+    /// Bytes that all models in memory may need together. `None`: no bound.
+    pub budget: Option<u64>,
 }
 
 /// The models of this machine.
 pub struct Registry {
     settings: Settings,
+    /// Makes idle sessions let go of models that are unloaded.
+    release: OnceLock<Box<dyn Fn() + Send + Sync>>,
     state: Mutex<State>,
     /// Held while a model is loaded or unloaded: two loads at once would need memory for both.
     changing: tokio::sync::Mutex<()>,
@@ -53,6 +67,8 @@ pub struct Registry {
 #[derive(Default)]
 struct State {
     resident: BTreeMap<String, Entry>,
+    /// Models that requests may bring into memory.
+    wanted: BTreeSet<String>,
     /// Why the last attempt to load a model failed.
     failed: BTreeMap<String, String>,
 }
@@ -60,35 +76,6 @@ struct State {
 struct Entry {
     model: Arc<Resident>,
     gone: oneshot::Receiver<Infallible>,
-}
-
-/// A loaded model. Requests and idle sessions hold it; with the last of them its memory is given back.
-pub struct Resident {
-    model: LoadedModel,
-    loaded_at: SystemTime,
-    unloaded: AtomicBool,
-    /// Its end tells the registry that the model is gone.
-    _alive: oneshot::Sender<Infallible>,
-}
-
-impl Resident {
-    /// When it was loaded.
-    pub fn loaded_at(&self) -> SystemTime {
-        self.loaded_at
-    }
-
-    /// Whether it is to be given back as soon as no request needs it.
-    pub fn is_unloaded(&self) -> bool {
-        self.unloaded.load(Ordering::Acquire)
-    }
-}
-
-impl Deref for Resident {
-    type Target = LoadedModel;
-
-    fn deref(&self) -> &LoadedModel {
-        &self.model
-    }
 }
 
 /// One model of the list.
@@ -133,6 +120,22 @@ pub enum RegistryError {
     /// Its file can't be used.
     #[error("{0}")]
     Load(String),
+    /// There is no room for it.
+    #[error(
+        "model '{id}' needs {} of memory, and {} of {} are free for models (runtime.memory-budget){}",
+        size_text(*.needed), size_text(*.available), size_text(*.budget),
+        if .needed > .budget { ": choose a smaller one, fewer slots or a shorter context" } else { ", and the others are in use: try again" }
+    )]
+    Memory {
+        /// Id of the model.
+        id: String,
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes that are left.
+        available: u64,
+        /// Bytes that all models may need together.
+        budget: u64,
+    },
     /// Its file is not the one that was vouched for, or nobody vouched for it.
     #[error("{0}")]
     Untrusted(String),
@@ -142,7 +145,12 @@ impl Registry {
     /// A registry in which nothing is loaded yet.
     pub fn new(settings: Settings) -> Self {
         let (state, changing) = Default::default();
-        Registry { settings, state, changing }
+        Registry { settings, release: OnceLock::new(), state, changing }
+    }
+
+    /// Says how idle sessions are made to let go of models that are unloaded. The first one counts.
+    pub fn release_sessions_by(&self, release: impl Fn() + Send + Sync + 'static) {
+        let _ = self.release.set(Box::new(release));
     }
 
     /// The id that `id` stands for; both an empty one and `default` stand for the default model.
@@ -171,7 +179,16 @@ impl Registry {
         self.settings.default.as_deref() == Some(id)
     }
 
-    /// Loads a model, or finds it loaded.
+    /// The model of that id for a request: in memory, or brought back if somebody loaded it before. `None` where nobody did.
+    pub async fn serve(self: &Arc<Self>, id: &str) -> Result<Option<Arc<Resident>>, RegistryError> {
+        if let Some(model) = self.find(id) {
+            return Ok(Some(model));
+        }
+        let wanted = self.resolve(id).is_ok_and(|id| self.state().wanted.contains(id));
+        if wanted { self.load(id).await.map(Some) } else { Ok(None) }
+    }
+
+    /// Loads a model, or finds it loaded. From then on requests bring it back where it has left memory.
     ///
     /// The load goes on when the caller loses interest, as half a load is of no use to anybody.
     pub async fn load(self: &Arc<Self>, id: &str) -> Result<Arc<Resident>, RegistryError> {
@@ -182,32 +199,109 @@ impl Registry {
             if let Some(model) = registry.find(&id) {
                 return Ok(model);
             }
-            let (worker, name) = (registry.clone(), id.clone());
-            let loaded = tokio::task::spawn_blocking(move || worker.load_file(&name)).await;
-            let loaded = loaded.unwrap_or_else(|_| Err(RegistryError::Load(format!("loading model '{id}' panicked"))));
+            let loaded = registry.bring(&id).await;
             registry.settle(id, loaded)
         };
         tokio::spawn(load).await.unwrap_or_else(|error| Err(RegistryError::Load(error.to_string())))
     }
 
-    fn load_file(&self, id: &str) -> Result<LoadedModel, RegistryError> {
+    /// Makes room for a model and reads it.
+    async fn bring(self: &Arc<Self>, id: &str) -> Result<(LoadedModel, u64), RegistryError> {
+        let panicked = |_| RegistryError::Load(format!("loading model '{id}' panicked"));
+        let (worker, name) = (self.clone(), id.to_owned());
+        let (path, memory) =
+            tokio::task::spawn_blocking(move || worker.examine(&name)).await.map_err(panicked).flatten()?;
+        self.make_room(id, memory).await?;
+        let (worker, name) = (self.clone(), id.to_owned());
+        let read = move || (worker.settings.loader)(&name, &path, &worker.settings.options);
+        let loaded = tokio::task::spawn_blocking(read).await.map_err(panicked)?;
+        loaded.map(|model| (model, memory)).map_err(|error| RegistryError::Load(format!("{error:#}")))
+    }
+
+    /// Checks that a model may be loaded, and counts the memory that it will need.
+    fn examine(&self, id: &str) -> Result<(PathBuf, u64), RegistryError> {
         let path = self.path(id)?;
         tracing::info!(model = id, path = %path.display(), "loading model");
         let folder = path.parent().expect("invariant: the file lies in the model's folder");
         self.settings.trust.check(folder).map_err(|error| refused(id, error))?;
-        (self.settings.loader)(id, &path, &self.settings.options)
-            .map_err(|error| RegistryError::Load(format!("{error:#}")))
+        let gguf = Gguf::open(&path).map_err(|error| RegistryError::Load(format!("model file {error}")))?;
+        let Settings { options, slots, .. } = &self.settings;
+        let needs = Needs::of(&gguf, options.context);
+        let with = |slots: usize| needs.total(slots).saturating_add(options.prefix_cache as u64);
+        let (all, least) = (with(*slots), with(1));
+        Ok(match self.settings.budget {
+            // Few requests are as long as the context, and not all slots are at work at once: a small machine gets its model.
+            Some(budget) if least <= budget && budget < all => {
+                let (needed, available) = (size_text(all), size_text(budget));
+                tracing::warn!(model = id, needed, available, "no room for a whole context in each slot");
+                (path, budget)
+            }
+            _ => (path, all),
+        })
     }
 
-    fn settle(&self, id: String, loaded: Result<LoadedModel, RegistryError>) -> Result<Arc<Resident>, RegistryError> {
+    /// Unloads idle models, the one first that was not used for longest, until there is room for `needed` bytes.
+    async fn make_room(&self, id: &str, needed: u64) -> Result<(), RegistryError> {
+        let Some(budget) = self.settings.budget else { return Ok(()) };
+        loop {
+            let (available, idlest) = {
+                let state = self.state();
+                let taken: u64 = state.resident.values().map(|entry| entry.model.memory).sum();
+                let idle = state.resident.iter().filter_map(|(id, entry)| Some((entry.model.idle()?, id.clone())));
+                (budget.saturating_sub(taken), idle.max())
+            };
+            match idlest {
+                _ if needed <= available => return Ok(()),
+                // What can never fit costs nobody the place.
+                Some((_, idlest)) if needed <= budget => {
+                    tracing::info!(model = idlest, room_for = id, "model makes room");
+                    self.evict(&idlest).await;
+                }
+                _ => return Err(RegistryError::Memory { id: id.to_owned(), needed, available, budget }),
+            }
+        }
+    }
+
+    /// Unloads the models that no request has used for `limit`. They stay wanted.
+    pub async fn unload_idle(&self, limit: Duration) {
+        let _changing = self.changing.lock().await;
+        let idle: Vec<String> = {
+            let state = self.state();
+            let idle = state.resident.iter().filter(|(_, entry)| entry.model.idle().is_some_and(|idle| idle >= limit));
+            idle.map(|(id, _)| id.clone()).collect()
+        };
+        for id in idle {
+            tracing::info!(model = id, "model is idle");
+            self.evict(&id).await;
+        }
+    }
+
+    /// Takes a model out of memory and waits until that is done. Whether it is wanted stays as it is.
+    async fn evict(&self, id: &str) {
+        let Some(entry) = self.state().resident.remove(id) else { return };
+        // Before the idle sessions are released: those that are opened from then on see it at their request's end.
+        entry.model.unload();
+        drop(entry.model);
+        if let Some(release) = self.release.get() {
+            release();
+        }
+        // Nothing is ever sent: the channel closes when the last holder lets go.
+        let _ = entry.gone.await;
+        tracing::info!(model = id, "model unloaded");
+    }
+
+    fn settle(
+        &self,
+        id: String,
+        loaded: Result<(LoadedModel, u64), RegistryError>,
+    ) -> Result<Arc<Resident>, RegistryError> {
         let mut state = self.state();
         match loaded {
-            Ok(model) => {
-                let (alive, gone) = oneshot::channel();
-                let (loaded_at, unloaded) = (SystemTime::now(), AtomicBool::new(false));
-                let model = Arc::new(Resident { model, loaded_at, unloaded, _alive: alive });
-                tracing::info!(model = id, ms = millis(model.load_time), "model loaded");
+            Ok((model, memory)) => {
+                let (model, gone) = Resident::new(model, memory);
+                tracing::info!(model = id, ms = millis(model.load_time), memory, "model loaded");
                 state.failed.remove(&id);
+                state.wanted.insert(id.clone());
                 state.resident.insert(id, Entry { model: model.clone(), gone });
                 Ok(model)
             }
@@ -220,18 +314,15 @@ impl Registry {
     }
 
     /// Unloads a model and waits until its memory is given back. New requests don't find it any more; those that run or
-    /// wait end first. `release` makes idle sessions let go of it.
-    pub async fn unload(&self, id: &str, release: impl FnOnce()) -> Result<(), RegistryError> {
+    /// wait end first.
+    pub async fn unload(&self, id: &str) -> Result<(), RegistryError> {
         let id = self.resolve(id)?.to_owned();
         let _changing = self.changing.lock().await;
-        let entry = self.state().resident.remove(&id).ok_or_else(|| RegistryError::NotLoaded(id.clone()))?;
-        // Before the idle sessions are released: those that are opened from then on see it at their request's end.
-        entry.model.unloaded.store(true, Ordering::Release);
-        drop(entry.model);
-        release();
-        // Nothing is ever sent: the channel closes when the last holder lets go.
-        let _ = entry.gone.await;
-        tracing::info!(model = id, "model unloaded");
+        let was_wanted = self.state().wanted.remove(&id);
+        if !was_wanted {
+            return Err(RegistryError::NotLoaded(id));
+        }
+        self.evict(&id).await;
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     engine::Cancel,
     generate::{GenerateRequest, Generated},
-    registry::Resident,
+    registry::{Resident, Using},
 };
 
 /// Events that may wait for a slow receiver before its slot waits with it. The last one has a place of its own.
@@ -128,6 +128,8 @@ pub struct Run {
     events: mpsc::Receiver<Event>,
     cancel: Arc<Cancel>,
     shared: Arc<Shared>,
+    /// Keeps the model from being taken for idle.
+    _using: Using,
 }
 
 impl Scheduler {
@@ -169,7 +171,7 @@ impl Scheduler {
         let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT + 1);
         let last = sender.clone().try_reserve_owned().expect("invariant: a new channel has room");
         let cancel = request.cancel.clone();
-        let permit = admission.0;
+        let (permit, using) = (admission.0, Using::new(model.clone()));
         let job = Job { id, name, model, request, events: sender, last, queued: Instant::now(), permit };
         let mut state = self.shared.state();
         // After the end nobody would take it; dropping it closes its channel, which reads as a cancellation.
@@ -178,13 +180,18 @@ impl Scheduler {
             self.shared.work.notify_one();
         }
         drop(state);
-        Run { id, events, cancel, shared: self.shared.clone() }
+        Run { id, events, cancel, shared: self.shared.clone(), _using: using }
     }
 
     /// Makes workers drop their sessions once they are idle, and with them what keeps an unloaded model in memory.
-    pub fn release_sessions(&self) {
-        self.shared.state().release.fill(true);
-        self.shared.work.notify_all();
+    pub fn releaser(&self) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.state().release.fill(true);
+                shared.work.notify_all();
+            }
+        }
     }
 
     /// Lets nobody in any more, gives what runs and waits `grace` to end, cancels the rest and ends the workers.

@@ -18,6 +18,7 @@ use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_stream::wrappers::UnixListenerStream;
@@ -29,7 +30,7 @@ use crate::{
     inference::Inference,
     model::{LoadOptions, LoadedModel},
     openai::{self, BodyLimits, Token, TokenError},
-    registry::{Loader, Registry, RegistryError, Settings},
+    registry::{Loader, Registry, RegistryError, Settings, budget},
     scheduler::Scheduler,
 };
 
@@ -38,6 +39,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Time for connections to deliver what is left after that.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Longest time between two looks for idle models.
+const IDLE_CHECK: Duration = Duration::from_secs(60);
 
 /// Calls at once on one gRPC connection; all that is on the way to the queue costs memory.
 const MAX_STREAMS: u32 = 256;
@@ -165,6 +169,7 @@ impl Server {
             }
         }
 
+        let _idle = AbortOnDrop::new(unload_idle(inference.registry.clone(), self.runtime.idle_unload.0));
         let max_body = usize::try_from(self.runtime.http.max_body.0).unwrap_or(usize::MAX);
         let (stop, stopping) = watch::channel(false);
         let body = BodyLimits { size: max_body, time: self.timeouts.body };
@@ -196,6 +201,32 @@ impl Server {
     }
 }
 
+/// Unloads models that were idle for `limit`; never, where that is zero.
+async fn unload_idle(registry: Arc<Registry>, limit: Duration) {
+    if limit.is_zero() {
+        return;
+    }
+    loop {
+        tokio::time::sleep((limit / 4).clamp(Duration::from_millis(50), IDLE_CHECK)).await;
+        registry.unload_idle(limit).await;
+    }
+}
+
+/// A task that ends with this.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl AbortOnDrop {
+    fn new(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        AbortOnDrop(tokio::spawn(work))
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 fn inference(
     runtime: &config::Runtime,
     trust: Trust,
@@ -205,9 +236,12 @@ fn inference(
     let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
     let prefix_cache = usize::try_from(runtime.prefix_cache.0).unwrap_or(usize::MAX);
     let options = LoadOptions { prefix_cache, ..LoadOptions::new(runtime.context) };
-    let settings = Settings { dirs: runtime.model_dirs.clone(), default, options, loader, trust };
+    let budget = Some(runtime.memory_budget.0).filter(|&bytes| bytes > 0).or_else(budget::automatic);
+    let (dirs, slots) = (runtime.model_dirs.clone(), runtime.slots);
+    let settings = Settings { dirs, default, options, loader, trust, slots, budget };
     let registry = Arc::new(Registry::new(settings));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
+    registry.release_sessions_by(scheduler.releaser());
     let id = Some(runtime.embedding_model.clone()).filter(|id| !id.is_empty());
     let embedder = Embedder::new(id, runtime.model_dirs.clone(), runtime.queue);
     Ok(Inference { registry, scheduler, embedder })

@@ -210,9 +210,18 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
     let options = LoadOptions::new(tiny_model::CONTEXT);
     let default = Some("letters".to_owned());
     let (dirs, loader) = (vec![dir.path().to_owned()], letters::loader(control.clone()));
-    let registry = Arc::new(Registry::new(Settings { dirs, default, options, loader, trust: Trust::anything() }));
+    let registry = Arc::new(Registry::new(Settings {
+        dirs,
+        default,
+        options,
+        loader,
+        trust: Trust::anything(),
+        slots,
+        budget: None,
+    }));
     registry.load("default").await.unwrap();
     let scheduler = Scheduler::start(slots, 100, patience).unwrap();
+    registry.release_sessions_by(scheduler.releaser());
     (dir, Inference { registry, scheduler, embedder: Embedder::new(None, Vec::new(), 0) })
 }
 
@@ -280,10 +289,7 @@ async fn unloading_waits_for_requests_and_gives_the_memory_back() {
     until("the engine works", || control.forwards() == 1);
     let waiting = start(&inference, "x", 0.0).await;
     let unloading = inference.clone();
-    let unload =
-        tokio::spawn(
-            async move { unloading.registry.unload("default", || unloading.scheduler.release_sessions()).await },
-        );
+    let unload = tokio::spawn(async move { unloading.registry.unload("default").await });
     let gone = || inference.registry.find("default").is_none();
     while !gone() {
         tokio::time::sleep(Duration::from_millis(1)).await;

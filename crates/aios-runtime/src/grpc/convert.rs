@@ -147,6 +147,8 @@ pub fn refusal_status(refusal: Refusal) -> Status {
         Refusal::ContextExceeded { .. } | Refusal::Template { .. } | Refusal::EmptyPrompt { .. } => {
             Status::invalid_argument(message)
         }
+        Refusal::NoMemory { .. } => Status::resource_exhausted(message),
+        Refusal::NotLoaded { .. } => Status::failed_precondition(message),
         Refusal::QueueFull => Status::resource_exhausted(message),
         Refusal::ShuttingDown => Status::unavailable(message),
         Refusal::Internal { .. } => Status::internal(message),
@@ -169,6 +171,7 @@ pub fn registry_status(error: RegistryError) -> Status {
         RegistryError::NotFound { .. } | RegistryError::NoDefault | RegistryError::NotLoaded(_) => {
             Status::not_found(message)
         }
+        RegistryError::Memory { .. } => Status::resource_exhausted(message),
         RegistryError::Load(_) | RegistryError::Untrusted(_) => Status::failed_precondition(message),
     }
 }

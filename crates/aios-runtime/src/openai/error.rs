@@ -114,6 +114,15 @@ impl From<Refusal> for ApiError {
             Refusal::ContextExceeded { param, .. } => bad("context_length_exceeded", param),
             Refusal::Template { .. } => bad("invalid_messages", "messages"),
             Refusal::EmptyPrompt { param } => bad("empty_prompt", param),
+            Refusal::NoMemory { .. } => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some("insufficient_memory"),
+                Some("model".into()),
+                message,
+            ),
+            Refusal::NotLoaded { .. } => {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("model_failed"), Some("model".into()), message)
+            }
             Refusal::QueueFull => {
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, Some("rate_limit_exceeded"), None, message)
             }
