@@ -4,6 +4,7 @@
 //! `model.toml.sig` (docs/formats/model.md). The command line puts models there ([`store`]), the runtime checks them
 //! before it loads them ([`trust`]).
 
+pub mod convert;
 pub mod formats;
 pub mod gguf;
 pub mod keys;

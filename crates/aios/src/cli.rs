@@ -97,6 +97,8 @@ pub enum ModelCommand {
     Pull(PullArgs),
     /// Add a model from a file, and sign its manifest.
     Import(ImportArgs),
+    /// Make the same model in another format: smaller, or one that is fast here.
+    Convert(ConvertArgs),
     /// Read the models' files and compare them with their signed manifests. Exits with 1 where one differs.
     Verify {
         /// Model id. Without it: all models.
@@ -166,6 +168,20 @@ pub struct ImportArgs {
     /// Its licence, where the file does not say it.
     #[arg(long)]
     pub licence: Option<String>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Model id, or a GGUF file.
+    pub model: String,
+    /// Format of the matrices: q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k.
+    #[arg(long)]
+    pub format: String,
+    /// Id that the new model gets.
+    #[arg(long)]
+    pub id: String,
     #[command(flatten)]
     pub device: DeviceArgs,
 }

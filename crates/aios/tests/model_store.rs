@@ -9,6 +9,10 @@ mod tiny_model;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
+use candle_core::{
+    Device as Cpu,
+    quantized::{GgmlDType, gguf_file},
+};
 use device::{Device, failure, success};
 
 /// A device, and a model in a file that lies elsewhere.
@@ -50,9 +54,18 @@ fn an_imported_model_is_signed_listed_and_shown() {
     assert_eq!((&list[0]["state"], &list[0]["factory"]), (&serde_json::Value::Null, &false.into()));
 
     let shown = success(&device.aios(&["model", "show", "tiny-model"]));
-    for part in
-        ["llama", "512 tokens", "Q4_1", "14 matrices", "Q8_0", "1 matrices", "kernels", "chat template yes", "MIT"]
-    {
+    for part in [
+        "llama",
+        "512 tokens",
+        "Q4_1",
+        "14 matrices",
+        "Q8_0",
+        "1 matrices",
+        "kernels",
+        "chat template yes",
+        "with 4 slots",
+        "MIT",
+    ] {
         assert!(shown.contains(part), "{part:?} is not in {shown}");
     }
     assert!(!shown.contains("note:"), "{shown}");
@@ -66,7 +79,7 @@ fn showing_a_model_in_a_slow_format_says_so() {
     let (device, file) = device_and_file();
     tiny_model::write_with(&file, |_, tensors| {
         let tensor = tensors.iter_mut().find(|(name, _)| name == "blk.1.ffn_up.weight").unwrap();
-        tensor.1 = tiny_model::quantized(vec![0.5; 64 * 128], &[128, 64], candle_core::quantized::GgmlDType::F32);
+        tensor.1 = tiny_model::quantized(vec![0.5; 64 * 128], &[128, 64], GgmlDType::F32);
     });
     import(&device, &file, "slow");
     let shown = success(&device.aios(&["model", "show", "slow"]));
@@ -151,5 +164,62 @@ fn removing_refuses_what_is_not_there_and_removes_what_is() {
         assert!(error.contains("is in none of the directories"), "{error}");
     }
     success(&device.aios(&["model", "rm", "one", "--runtime-socket", "/nowhere"]));
+    assert_eq!((device.models(), device.partial()), (Vec::new(), Vec::new()));
+}
+
+/// The model's embedding, and one matrix of a layer, as values.
+fn values(path: &std::path::Path) -> Vec<(GgmlDType, Vec<f32>)> {
+    let mut file = fs::File::open(path).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let tensor = |name: &str| content.tensor(&mut fs::File::open(path).unwrap(), name, &Cpu::Cpu).unwrap();
+    let names = ["token_embd.weight", "blk.1.ffn_down.weight", "output_norm.weight"];
+    let value = |name: &str| {
+        let tensor = tensor(name);
+        (tensor.dtype(), tensor.dequantize(&Cpu::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap())
+    };
+    names.into_iter().map(value).collect()
+}
+
+#[test]
+fn a_converted_model_has_the_same_values_in_another_format() {
+    let (device, file) = device_and_file();
+    import(&device, &file, "one");
+    success(&device.aios(&["model", "convert", "one", "--format", "q8_0", "--id", "eight"]));
+    assert_eq!(success(&device.aios(&["model", "verify", "eight"])), "eight: signed\n");
+    let manifest = fs::read_to_string(device.directory().join("eight/model.toml")).unwrap();
+    assert!(manifest.contains("source = \"convert:one\"") && manifest.contains("licence = \"MIT\""), "{manifest}");
+    let [before, after] = ["one", "eight"].map(|id| values(&device.directory().join(id).join("model.gguf")));
+    let formats = |values: &[(GgmlDType, Vec<f32>)]| values.iter().map(|(dtype, _)| *dtype).collect::<Vec<_>>();
+    assert_eq!(formats(&before), [GgmlDType::Q8_0, GgmlDType::Q4_1, GgmlDType::F32]);
+    assert_eq!(formats(&after), [GgmlDType::Q8_0, GgmlDType::Q8_0, GgmlDType::F32]);
+    assert_eq!((&before[0], &before[2]), (&after[0], &after[2]), "what had the format already stays bit by bit");
+    let largest = before[1].1.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    for (before, after) in before[1].1.iter().zip(&after[1].1) {
+        assert!((before - after).abs() <= largest / 127.0, "{before} became {after}");
+    }
+    // Rows of 64 values hold no block of 256.
+    let output = device.aios(&["model", "convert", file.to_str().unwrap(), "--format", "Q4_K", "--id", "k"]);
+    success(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("15 matrices have rows that are no multiple of 256"));
+    let shown = success(&device.aios(&["model", "show", "k"]));
+    assert!(shown.contains("Q8_0     15 matrices"), "{shown}");
+}
+
+#[test]
+fn what_can_not_be_converted_leaves_nothing() {
+    let (device, file) = device_and_file();
+    let path = file.to_str().unwrap();
+    for (args, reason) in [
+        ([path, "--format", "f7", "--id", "x"], "converted to Q4_0, Q4_1"),
+        (["a.safetensors", "--format", "q8_0", "--id", "x"], "only GGUF files"),
+        (["absent", "--format", "q8_0", "--id", "x"], "in none of the directories"),
+        ([path, "--format", "q8_0", "--id", "../x"], "is no model id"),
+    ] {
+        let error = failure(&device.aios(&[&["model", "convert"], &args[..]].concat()));
+        assert!(error.contains(reason), "{error}");
+    }
+    device.configure("reserve = \"1000000GiB\"");
+    let error = failure(&device.aios(&["model", "convert", path, "--format", "q8_0", "--id", "x"]));
+    assert!(error.contains("models.reserve"), "{error}");
     assert_eq!((device.models(), device.partial()), (Vec::new(), Vec::new()));
 }

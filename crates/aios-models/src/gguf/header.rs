@@ -156,6 +156,11 @@ fn tensor_entry(input: &mut Input<'_>, alignment: u64) -> Result<TensorInfo, Str
     Ok(TensorInfo { dtype, shape, start, bytes })
 }
 
+/// The number of a format in the tensor directory; `None` for formats that files don't have.
+pub fn format_code(format: GgmlDType) -> Option<u32> {
+    (0..=30).find(|&code| block_format(code) == Ok(format))
+}
+
 fn block_format(code: u32) -> Result<GgmlDType, String> {
     Ok(match code {
         0 => GgmlDType::F32,

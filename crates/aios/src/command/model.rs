@@ -1,6 +1,7 @@
 //! `aios model`, `aios ask`
 
 mod add;
+mod convert;
 mod list;
 mod local;
 mod pull;
@@ -37,6 +38,7 @@ pub fn run(command: ModelCommand, json: bool) -> Result<ExitCode> {
         }
         ModelCommand::Show { model, device } => done(show::run(&Local::open(&device)?, &model, json)),
         ModelCommand::Pull(args) => done(pull::run(&args, json)),
+        ModelCommand::Convert(args) => done(convert::run(&args, json)),
         ModelCommand::Import(args) => done(add::import(&args, json)),
         ModelCommand::Verify { model, sign: false, device } => {
             verify::run(&Local::open(&device)?, model.as_deref(), json)

@@ -4,6 +4,7 @@ use aios_models::{
     formats::{self, Share},
     gguf::Gguf,
     manifest::MODEL_FILE,
+    memory::Needs,
     store::size_text,
 };
 use anyhow::Result;
@@ -21,6 +22,7 @@ pub fn run(local: &Local, id: &str, json: bool) -> Result<()> {
     let shares = formats::shares(&gguf);
     let path = |share: &Share| if formats::kernel(share.dtype).is_some() { "kernels" } else { "candle" };
     let advice = formats::advice(&gguf);
+    let (needs, slots) = (Needs::of(&gguf, local.config.runtime.context), local.config.runtime.slots);
     if json {
         let shares: Vec<Value> = shares.iter().map(|share| {
             json!({"format": formats::name(share.dtype), "matrices": share.matrices, "bytes": share.bytes, "computed_by": path(share)})
@@ -29,6 +31,7 @@ pub fn run(local: &Local, id: &str, json: bool) -> Result<()> {
             "id": id, "name": text("general.name"), "folder": installed.folder.display().to_string(), "factory": installed.factory,
             "manifest": installed.manifest, "architecture": architecture, "parameters": parameters,
             "context_length": count("context_length"), "layers": count("block_count"), "formats": shares,
+            "memory_bytes": {"weights": needs.weights, "context": needs.cache, "total": needs.total(slots)},
             "chat_template": text("tokenizer.chat_template").is_some(), "advice": advice,
         });
         println!("{}", serde_json::to_string_pretty(&object)?);
@@ -56,6 +59,8 @@ pub fn run(local: &Local, id: &str, json: bool) -> Result<()> {
         line(name, &matrices);
     }
     line("chat template", if text("tokenizer.chat_template").is_some() { "yes" } else { "no" });
+    let (weights, cache, total) = (size_text(needs.weights), size_text(needs.cache), size_text(needs.total(slots)));
+    line("memory", &format!("{total} with {slots} slots: {weights} of weights, {cache} for each context"));
     match &installed.manifest {
         Some(manifest) => {
             line("licence", &manifest.licence);
