@@ -56,7 +56,7 @@ impl ModuleTree {
         })
     }
 
-    /// Reads `modules.alias`. Kept apart from the tree so that its size_text can go once the devices have drivers.
+    /// Reads `modules.alias`. Kept apart from the tree so that its megabytes can go once the devices have drivers.
     pub fn aliases(&self) -> Result<AliasIndex, TreeError> {
         Ok(AliasIndex::parse(read(&self.dir.join("modules.alias"))?))
     }

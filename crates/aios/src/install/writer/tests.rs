@@ -209,7 +209,7 @@ fn a_medium_without_boot_code_touches_no_disk() {
     assert!(disk.writes.is_empty());
 }
 
-/// A counterfeit that takes every write and keeps only its first size_text.
+/// A counterfeit that takes every write and keeps only its first megabytes.
 struct Counterfeit(MemoryDisk);
 
 impl Disk for Counterfeit {
