@@ -58,7 +58,7 @@ impl RuntimeService for Service {
         let mut text = String::new();
         loop {
             match run.next().await {
-                Some(Event::Text(piece)) => text.push_str(&piece),
+                Some(Event::Piece(piece)) => text.push_str(&piece.text),
                 Some(Event::Done(completed)) => {
                     return Ok(Response::new(convert::response(&model.id, text, &completed)));
                 }
@@ -90,7 +90,7 @@ impl RuntimeService for Service {
 async fn next_response(model: &str, mut run: Run) -> (Result<StreamInferResponse, Status>, Option<Run>) {
     let item = |event| Ok(StreamInferResponse { event: Some(event) });
     match run.next().await {
-        Some(Event::Text(text)) => (item(stream_infer_response::Event::Text(text)), Some(run)),
+        Some(Event::Piece(piece)) => (item(stream_infer_response::Event::Text(piece.text)), Some(run)),
         Some(Event::Done(completed)) => {
             (item(stream_infer_response::Event::Done(convert::done(model, &completed))), None)
         }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use crate::{
+    constraint::{Form, FormError},
     embedding::Embedder,
     engine::Cancel,
-    generate::GenerateRequest,
+    generate::{GenerateRequest, Guidance},
     model::PromptError,
     registry::{Registry, RegistryError, Resident},
     sampling::Sampling,
     scheduler::{NotAdmitted, Scheduler},
     template::ChatMessage,
+    tools::{Choice, Tools},
 };
 
 pub use crate::scheduler::{Completed, Event, FailedRun, Run};
@@ -37,6 +39,23 @@ pub enum Input {
     Chat(Vec<ChatMessage>),
 }
 
+/// What the answer must look like.
+#[derive(Clone, Debug, Default)]
+pub enum Expected {
+    /// Text.
+    #[default]
+    Text,
+    /// Text of this form.
+    Form {
+        /// The form.
+        form: Form,
+        /// The form's name in the protocol.
+        param: &'static str,
+    },
+    /// Text or calls of tools.
+    Tools(Tools),
+}
+
 /// A request, whatever protocol it came by.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -52,6 +71,10 @@ pub struct Request {
     pub max_tokens: Option<usize>,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// What the answer must look like.
+    pub expected: Expected,
+    /// Asks for the probability of each token, and of so many likeliest others in its place.
+    pub logprobs: Option<usize>,
 }
 
 /// Why a request was not let in.
@@ -92,6 +115,14 @@ pub enum Refusal {
     Template {
         /// What the template said.
         reason: String,
+    },
+    /// No answer can have the form that is asked for.
+    #[error("'{param}': {reason}")]
+    Form {
+        /// The form's name in the protocols.
+        param: String,
+        /// What is wrong with it.
+        reason: FormError,
     },
     /// There is nothing to continue.
     #[error("The {param} must not be empty.")]
@@ -135,22 +166,26 @@ impl Inference {
             NotAdmitted::Full => Refusal::QueueFull,
             NotAdmitted::Closing => Refusal::ShuttingDown,
         })?;
-        let Request { id, input, sampling, max_tokens, stop, .. } = request;
-        // A long prompt takes milliseconds, in which this thread could serve others.
-        let tokenizing = model.clone();
-        let tokens = tokio::task::spawn_blocking(move || tokens(&tokenizing, &input)).await;
-        let prompt_tokens = tokens.map_err(|error| Refusal::Internal { reason: error.to_string() })??;
-        let cancel = Arc::new(Cancel::default());
-        let request = GenerateRequest { prompt_tokens, sampling, max_tokens, stop, cancel };
+        let Request { id, input, sampling, max_tokens, stop, expected, logprobs, .. } = request;
+        // A long prompt or a large form takes milliseconds, in which this thread could serve others.
+        let preparing = model.clone();
+        let prepared = tokio::task::spawn_blocking(move || {
+            Ok((tokens(&preparing, &input, &expected)?, guidance(&preparing, &expected)?))
+        });
+        let prepared = prepared.await.map_err(|error| Refusal::Internal { reason: error.to_string() })?;
+        let (prompt_tokens, guidance) = prepared?;
+        let (cancel, lookup) = (Arc::new(Cancel::default()), true);
+        let request = GenerateRequest { prompt_tokens, sampling, max_tokens, stop, guidance, logprobs, lookup, cancel };
         let run = self.scheduler.submit(admission, id, model.clone(), request);
         Ok((model, run))
     }
 }
 
-fn tokens(model: &Resident, input: &Input) -> Result<Vec<u32>, Refusal> {
+fn tokens(model: &Resident, input: &Input, expected: &Expected) -> Result<Vec<u32>, Refusal> {
+    let tools = if let Expected::Tools(tools) = expected { &tools.tools[..] } else { &[] };
     let (tokens, param) = match input {
         Input::Text(text) => (model.text_tokens(text), "prompt"),
-        Input::Chat(messages) => (model.chat_tokens(messages), "messages"),
+        Input::Chat(messages) => (model.chat_tokens(messages, tools), "messages"),
     };
     let tokens = tokens.map_err(|error| match error {
         PromptError::NoTemplate(_) | PromptError::Template(_) => Refusal::Template { reason: error.to_string() },
@@ -161,5 +196,27 @@ fn tokens(model: &Resident, input: &Input) -> Result<Vec<u32>, Refusal> {
         0 => Err(Refusal::EmptyPrompt { param }),
         prompt if prompt >= context => Err(Refusal::ContextExceeded { context, prompt, param }),
         _ => Ok(tokens),
+    }
+}
+
+fn guidance(model: &Resident, expected: &Expected) -> Result<Option<Guidance>, Refusal> {
+    let compile = |form: &Form, param: &str| {
+        model.grammars.compile(form).map_err(|reason| Refusal::Form { param: param.to_owned(), reason })
+    };
+    match expected {
+        Expected::Text => Ok(None),
+        Expected::Form { form, param } => Ok(Some(Guidance { constraint: compile(form, param)?, marker: None })),
+        Expected::Tools(tools) => {
+            let syntax = model.call_syntax();
+            let constraint = compile(&tools.form(&syntax), "tools").map_err(|refusal| {
+                // Which of the schemas is at fault is found by trying each alone.
+                let schemas = tools.tools.iter().map(|tool| Form::Schema(tool.parameters.clone()));
+                let place = |index: usize| format!("tools[{index}].function.parameters");
+                let alone = schemas.enumerate().find_map(|(index, form)| compile(&form, &place(index)).err());
+                alone.unwrap_or(refusal)
+            })?;
+            let marker = (tools.choice == Choice::Auto).then(|| syntax.marker.to_owned());
+            Ok(Some(Guidance { constraint, marker }))
+        }
     }
 }

@@ -6,6 +6,7 @@
 pub use aios_models::gguf;
 
 pub mod bench;
+pub mod constraint;
 pub mod daemon;
 pub mod embedding;
 pub mod engine;
@@ -20,3 +21,4 @@ pub mod scheduler;
 pub mod server;
 pub mod template;
 pub mod tokenizer;
+pub mod tools;

@@ -1,16 +1,17 @@
 //! A model that is ready to answer: engine, tokenizer, chat template.
 
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aios_kernels::Isa;
 
+use crate::constraint::Grammars;
 use crate::engine::{self, Engine, EngineError};
 use crate::gguf::{Gguf, GgufError};
 use crate::template::{ChatMessage, ChatTemplate, TemplateError};
 use crate::tokenizer::{EncodeError, Tokenizer};
+use crate::tools::{Syntax, Tool};
 
 /// How a model is loaded. The number of threads is the process's, see [`engine::use_threads`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,9 @@ pub struct LoadedModel {
     /// Weights and arithmetic.
     pub engine: Box<dyn Engine>,
     /// Text to tokens and back.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
+    /// Forms that its answers may be asked for.
+    pub grammars: Grammars,
     /// Messages to a prompt; `None` where the file brings no template.
     pub template: Option<ChatTemplate>,
     /// How long loading took.
@@ -95,25 +98,28 @@ impl LoadedModel {
     pub fn load(id: &str, path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let started = Instant::now();
         let gguf = Gguf::open(path)?;
-        // Neither uses all processors to their end.
-        let (engine, tokenizer) = thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&gguf));
-            (engine::load(&gguf, options), tokenizer.join())
-        });
-        let (engine, tokenizer) = (engine?, tokenizer.unwrap_or_else(|panic| resume_unwind(panic))?);
+        let engine = engine::load(&gguf, options)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf)?);
         let (vocabulary, embedding) = (tokenizer.vocabulary(), engine.info().vocabulary);
         if vocabulary != embedding {
             return Err(LoadError::Vocabulary { path: path.display().to_string(), tokenizer: vocabulary, embedding });
         }
         let template = chat_template(&gguf, &tokenizer)?;
         let size_bytes = gguf.size();
-        Ok(Self { id: id.to_owned(), engine, tokenizer, template, load_time: started.elapsed(), size_bytes })
+        let grammars = Grammars::new(tokenizer.clone());
+        Ok(Self { id: id.to_owned(), engine, tokenizer, grammars, template, load_time: started.elapsed(), size_bytes })
     }
 
-    /// The tokens of a chat up to where the assistant's answer begins. Nothing in a message acts as a control token.
-    pub fn chat_tokens(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, PromptError> {
+    /// The tokens of a chat, with what the model is told of `tools`, up to where the assistant's answer begins. Nothing in a
+    /// message or a tool acts as a control token.
+    pub fn chat_tokens(&self, messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<u32>, PromptError> {
         let template = self.template.as_ref().ok_or_else(|| PromptError::NoTemplate(self.id.clone()))?;
-        Ok(self.tokenizer.encode_prompt(&template.render(messages, true)?)?)
+        Ok(self.tokenizer.encode_prompt(&template.render(messages, tools, true)?)?)
+    }
+
+    /// How it writes calls of tools.
+    pub fn call_syntax(&self) -> Syntax {
+        self.template.as_ref().map_or(Syntax::TAGS, ChatTemplate::call_syntax)
     }
 
     /// The tokens of plain text that is to be continued. Nothing in it acts as a control token.

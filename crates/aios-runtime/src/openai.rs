@@ -7,9 +7,12 @@ mod completions;
 mod embeddings;
 mod error;
 mod fields;
+mod form;
 mod guard;
+mod messages;
 mod models;
 mod sampling;
+mod tools;
 
 use std::sync::Arc;
 

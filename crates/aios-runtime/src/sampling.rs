@@ -3,6 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::constraint::TokenSet;
+
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -25,7 +27,8 @@ pub enum SamplingError {
     TopP(f32),
 }
 
-/// No token can be chosen, as no logit is a number: the model file is damaged or the arithmetic overflowed.
+/// No token can be chosen, as no logit of an allowed one is a number: the model file is damaged or the arithmetic
+/// overflowed.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("the model produced no finite logit")]
 pub struct NoFiniteLogit;
@@ -67,18 +70,41 @@ impl Sampler {
         Ok(Self { temperature: sampling.temperature, top_p: sampling.top_p, random, candidates: Vec::new() })
     }
 
-    /// Chooses a token by its logits; those that are not finite are never chosen.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, NoFiniteLogit> {
-        let (best, highest) = likeliest(logits).ok_or(NoFiniteLogit)?;
+    /// Chooses a token by its logits, of those `allowed` where only some are; those that are not finite are never chosen.
+    ///
+    /// Where one token alone is allowed, the random state stays as it is: whether a token was forced by a grammar or left
+    /// over by it makes no difference to what is drawn after it.
+    pub fn sample(&mut self, logits: &[f32], allowed: Option<&TokenSet>) -> Result<u32, NoFiniteLogit> {
+        match allowed {
+            None => {
+                let best = likeliest(logits.iter().copied().zip(0..)).ok_or(NoFiniteLogit)?;
+                self.draw(best, logits.iter().copied().zip(0..))
+            }
+            Some(allowed) => {
+                let candidates = || allowed.iter().filter_map(|token| Some((*logits.get(token as usize)?, token)));
+                let best = likeliest(candidates()).ok_or(NoFiniteLogit)?;
+                if candidates().nth(1).is_none() {
+                    return Ok(best.1);
+                }
+                self.draw(best, candidates())
+            }
+        }
+    }
+
+    fn draw(
+        &mut self,
+        (highest, best): (f32, u32),
+        candidates: impl Iterator<Item = (f32, u32)>,
+    ) -> Result<u32, NoFiniteLogit> {
         if self.temperature == 0.0 {
             return Ok(best);
         }
         let mut total = 0.0;
         self.candidates.clear();
-        for (token, &logit) in logits.iter().enumerate().filter(|(_, logit)| logit.is_finite()) {
+        for (logit, token) in candidates.filter(|(logit, _)| logit.is_finite()) {
             let weight = ((logit - highest) / self.temperature).exp();
             total += weight;
-            self.candidates.push((token as u32, weight));
+            self.candidates.push((token, weight));
         }
         if self.top_p < 1.0 {
             total = nucleus(&mut self.candidates, total * self.top_p);
@@ -95,11 +121,11 @@ impl Sampler {
     }
 }
 
-fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
-    let mut best: Option<(u32, f32)> = None;
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit.is_finite() && best.is_none_or(|(_, highest)| logit > highest) {
-            best = Some((token as u32, logit));
+fn likeliest(logits: impl Iterator<Item = (f32, u32)>) -> Option<(f32, u32)> {
+    let mut best: Option<(f32, u32)> = None;
+    for (logit, token) in logits {
+        if logit.is_finite() && best.is_none_or(|(highest, _)| logit > highest) {
+            best = Some((logit, token));
         }
     }
     best
@@ -142,13 +168,13 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_likeliest() {
-        assert_eq!(sampler(0.0, 1.0, 1).sample(&[0.0, 3.0, f32::NAN, 2.0, f32::INFINITY]), Ok(1));
+        assert_eq!(sampler(0.0, 1.0, 1).sample(&[0.0, 3.0, f32::NAN, 2.0, f32::INFINITY], None), Ok(1));
     }
 
     #[test]
     fn logits_without_a_finite_one_are_an_error() {
-        assert_eq!(sampler(0.0, 1.0, 1).sample(&[f32::NAN, f32::NEG_INFINITY]), Err(NoFiniteLogit));
-        assert_eq!(sampler(1.0, 0.5, 1).sample(&[]), Err(NoFiniteLogit));
+        assert_eq!(sampler(0.0, 1.0, 1).sample(&[f32::NAN, f32::NEG_INFINITY], None), Err(NoFiniteLogit));
+        assert_eq!(sampler(1.0, 0.5, 1).sample(&[], None), Err(NoFiniteLogit));
     }
 
     #[test]
@@ -156,7 +182,7 @@ mod tests {
         let logits: Vec<f32> = (0..500).map(|i| (i % 7) as f32 * 0.3).collect();
         let draw = |seed| {
             let mut sampler = sampler(1.0, 0.95, seed);
-            (0..50).map(|_| sampler.sample(&logits).unwrap()).collect::<Vec<_>>()
+            (0..50).map(|_| sampler.sample(&logits, None).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
@@ -169,7 +195,7 @@ mod tests {
         let mut sampler = sampler(1.0, 0.7, 3);
         let mut seen = [0; 4];
         for _ in 0..3000 {
-            seen[sampler.sample(&logits).unwrap() as usize] += 1;
+            seen[sampler.sample(&logits, None).unwrap() as usize] += 1;
         }
         assert_eq!(seen[2] + seen[3], 0);
         let share = f64::from(seen[0]) / 3000.0;
@@ -177,11 +203,41 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_allowed_is_chosen_and_by_its_share_among_the_allowed() {
+        let logits = [0.5f32.ln(), 0.25f32.ln(), 0.125f32.ln(), 0.125f32.ln()];
+        let mut allowed = TokenSet::alloc(4);
+        allowed.allow_token(1);
+        allowed.allow_token(3);
+        let mut sampler = sampler(1.0, 1.0, 3);
+        let mut seen = [0; 4];
+        for _ in 0..3000 {
+            seen[sampler.sample(&logits, Some(&allowed)).unwrap() as usize] += 1;
+        }
+        assert_eq!((seen[0], seen[2]), (0, 0));
+        let share = f64::from(seen[1]) / 3000.0;
+        assert!((share - 2.0 / 3.0).abs() < 0.04, "token 1 drawn in {share} of cases");
+        assert_eq!(self::sampler(0.0, 1.0, 3).sample(&[9.0, 1.0, 8.0, 2.0], Some(&allowed)), Ok(3));
+        assert_eq!(sampler.sample(&[1.0, f32::NAN, 1.0, f32::NAN], Some(&allowed)), Err(NoFiniteLogit));
+    }
+
+    #[test]
+    fn a_token_without_an_alternative_draws_nothing() {
+        let logits: Vec<f32> = (0..500).map(|i| (i % 7) as f32 * 0.3).collect();
+        let mut one = TokenSet::alloc(500);
+        one.allow_token(77);
+        let (mut with, mut without) = (sampler(1.0, 0.95, 7), sampler(1.0, 0.95, 7));
+        for _ in 0..50 {
+            assert_eq!(with.sample(&logits, Some(&one)), Ok(77));
+            assert_eq!(with.sample(&logits, None), without.sample(&logits, None));
+        }
+    }
+
+    #[test]
     fn draws_follow_the_probabilities_over_a_large_vocabulary() {
         let mut logits = vec![-2.0f32; 5000];
         logits[4321] = -2.0 + 5000f32.ln();
         let mut sampler = sampler(1.0, 1.0, 5);
-        let hits = (0..2000).filter(|_| sampler.sample(&logits).unwrap() == 4321).count();
+        let hits = (0..2000).filter(|_| sampler.sample(&logits, None).unwrap() == 4321).count();
         assert!((900..1100).contains(&hits), "{hits} of 2000");
     }
 

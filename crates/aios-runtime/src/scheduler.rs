@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     engine::Cancel,
-    generate::{GenerateRequest, Generated},
+    generate::{GenerateRequest, Generated, Piece},
     registry::{Resident, Using},
 };
 
@@ -89,7 +89,7 @@ pub struct Admission(OwnedSemaphorePermit);
 #[derive(Debug)]
 pub enum Event {
     /// The next piece of the answer.
-    Text(String),
+    Piece(Piece),
     /// The answer is complete.
     Done(Completed),
     /// There is no answer, or no more of it.
@@ -111,6 +111,9 @@ pub enum FailedRun {
     /// It was cancelled because the process ends.
     #[error("the runtime is shutting down: try again")]
     Cancelled,
+    /// The form that was asked of the answer can't be followed to its end.
+    #[error("{0}")]
+    Form(String),
     /// The engine failed on it.
     #[error("the model failed on this request: {0}")]
     Engine(String),

@@ -6,8 +6,12 @@
 //! recognises no control token behind a guard, and drops the guards. What the template itself wrote has none.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
+use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
+use serde::Serialize as _;
+use serde_json::{Value as Json, json};
+
+use crate::tools::{Syntax, Tool, ToolCall, told_in_text};
 
 /// Bound on the work of one rendering; a chat of a thousand messages needs about 50,000.
 const FUEL: u64 = 5_000_000;
@@ -20,10 +24,21 @@ const NAME: &str = "chat";
 /// One message of a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatMessage {
-    /// `system`, `user`, `assistant` or another role that the template knows: letters, digits, `_` and `-`.
+    /// `system`, `user`, `assistant`, `tool` or another role that the template knows: letters, digits, `_` and `-`.
     pub role: String,
     /// Any text.
     pub content: String,
+    /// Calls that the assistant made.
+    pub calls: Vec<ToolCall>,
+    /// In a message of a tool: the call that it answers.
+    pub call_id: Option<String>,
+}
+
+impl ChatMessage {
+    /// A message without calls.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into(), calls: Vec::new(), call_id: None }
+    }
 }
 
 /// A rendered chat, to be turned into tokens by [`crate::tokenizer::Tokenizer::encode_prompt`].
@@ -70,6 +85,7 @@ pub struct ChatTemplate {
     control: Vec<String>,
     bos: String,
     eos: String,
+    knows_tools: bool,
 }
 
 impl ChatTemplate {
@@ -85,30 +101,47 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| TemplateError::Syntax(describe(&error)))?;
+        environment.add_filter("tojson", tojson);
+        let syntax = |error: Error| TemplateError::Syntax(describe(&error));
+        environment.add_template_owned(NAME, source.to_owned()).map_err(syntax)?;
+        let knows_tools = environment.get_template(NAME).map_err(syntax)?.undeclared_variables(false).contains("tools");
         let control = control.into_iter().filter(|text| !text.is_empty()).collect();
-        Ok(Self { environment, source: source.to_owned(), control, bos: bos.to_owned(), eos: eos.to_owned() })
+        let (source, bos, eos) = (source.to_owned(), bos.to_owned(), eos.to_owned());
+        Ok(Self { environment, source, control, bos, eos, knows_tools })
     }
 
-    /// Renders `messages`; with `add_generation_prompt`, up to where the assistant's answer begins.
-    pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<Prompt, TemplateError> {
-        let guard = self.free_guard(messages)?;
-        let messages = messages
-            .iter()
-            .map(|message| {
-                check_role(&message.role)?;
-                let content = self.guard_content(&message.content, guard);
-                Ok(context! { role => message.role.as_str(), content })
-            })
-            .collect::<Result<Vec<Value>, TemplateError>>()?;
+    /// How the model writes calls of tools.
+    pub fn call_syntax(&self) -> Syntax {
+        if self.knows_tools { Syntax::of_template(&self.source) } else { Syntax::TAGS }
+    }
+
+    /// Renders `messages` with what the model is told of `tools`; with `add_generation_prompt`, up to where the assistant's
+    /// answer begins.
+    pub fn render(
+        &self,
+        messages: &[ChatMessage],
+        tools: &[Tool],
+        add_generation_prompt: bool,
+    ) -> Result<Prompt, TemplateError> {
+        let in_text = (!self.knows_tools).then(|| told_in_text(messages, tools));
+        let messages = in_text.as_deref().unwrap_or(messages);
+        let tools = if self.knows_tools { tools } else { &[] };
+        messages.iter().try_for_each(|message| check_role(&message.role))?;
+        let messages: Vec<Json> = messages.iter().map(message).collect();
+        let tools: Vec<Json> = tools.iter().map(Tool::described).collect();
+        let mut values = [Json::Array(messages), Json::Array(tools)];
+        let guard = self.free_guard(&values)?;
+        values.iter_mut().for_each(|value| self.guard(value, guard));
+        let [messages, tools] = values.map(|value| Value::from(Serde(value)));
+
         let template = self.environment.get_template(NAME).map_err(|error| TemplateError::Syntax(describe(&error)))?;
         let variables = context! {
             messages,
             add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
+            // Templates ask whether there are tools in one way or another; without any, the variable is not there.
+            ..if tools.len() == Some(0) { context! {} } else { context! { tools } },
         };
         let mut output = BoundedOutput::default();
         template.render_captured_to(variables, &mut output).map_err(|error| TemplateError::Render(describe(&error)))?;
@@ -116,13 +149,29 @@ impl ChatTemplate {
         Ok(Prompt { text, guard })
     }
 
-    fn free_guard(&self, messages: &[ChatMessage]) -> Result<char, TemplateError> {
+    fn free_guard(&self, values: &[Json]) -> Result<char, TemplateError> {
         let used = |guard: char| {
             self.source.contains(guard)
                 || self.control.iter().any(|text| text.contains(guard))
-                || messages.iter().any(|message| message.content.contains(guard))
+                || values.iter().any(|value| any_text(value, &|text| text.contains(guard)))
         };
         GUARDS.into_iter().find(|&guard| !used(guard)).ok_or(TemplateError::NoGuard)
+    }
+
+    /// Guards every text in `value`, names included.
+    fn guard(&self, value: &mut Json, guard: char) {
+        match value {
+            Json::String(text) => *text = self.guard_content(text, guard),
+            Json::Array(values) => values.iter_mut().for_each(|value| self.guard(value, guard)),
+            Json::Object(map) => {
+                let guarded = std::mem::take(map).into_iter().map(|(name, mut value)| {
+                    self.guard(&mut value, guard);
+                    (self.guard_content(&name, guard), value)
+                });
+                *map = guarded.collect();
+            }
+            _ => {}
+        }
     }
 
     /// Puts a guard wherever a control token begins in `content`, or begins there and could end in what the template
@@ -146,6 +195,69 @@ impl ChatTemplate {
 /// Whether `content` begins with the end of `token`, or lies within it.
 fn continues(token: &str, content: &str) -> bool {
     token.char_indices().skip(1).any(|(at, _)| content.starts_with(&token[at..]) || token[at..].starts_with(content))
+}
+
+/// A message as templates expect it. Arguments are an object where they can be, as in `transformers`.
+fn message(message: &ChatMessage) -> Json {
+    let mut value = json!({"role": message.role, "content": message.content});
+    if !message.calls.is_empty() {
+        let arguments = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Json::from(text));
+        let calls = message.calls.iter().map(|call| {
+            let function = json!({"name": call.name, "arguments": arguments(&call.arguments)});
+            json!({"id": call.id, "type": "function", "function": function})
+        });
+        value["tool_calls"] = calls.collect();
+    }
+    if let Some(id) = &message.call_id {
+        value["tool_call_id"] = id.as_str().into();
+    }
+    value
+}
+
+fn any_text(value: &Json, is: &impl Fn(&str) -> bool) -> bool {
+    match value {
+        Json::String(text) => is(text),
+        Json::Array(values) => values.iter().any(|value| any_text(value, is)),
+        Json::Object(map) => map.iter().any(|(name, value)| is(name) || any_text(value, is)),
+        _ => false,
+    }
+}
+
+/// Jinja's filter as `transformers` has it: Python's `json.dumps`, which escapes nothing for HTML.
+fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let bad = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let json = serde_json::to_value(value).map_err(bad)?;
+    let Some(indent) = indent else { return Ok(python_json(&json)) };
+    let mut bytes = Vec::new();
+    let spaces = " ".repeat(indent.min(16));
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+    json.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(bad)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// JSON as Python's `json.dumps` writes it, with a space behind each comma and colon: what models have seen most.
+pub fn python_json(value: &Json) -> String {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PythonFormatter);
+    value.serialize(&mut serializer).expect("invariant: a JSON value can be written to memory");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+struct PythonFormatter;
+
+impl serde_json::ser::Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
 }
 
 fn check_role(role: &str) -> Result<(), TemplateError> {

@@ -113,6 +113,13 @@ impl Tokenizer {
         Ok(tokens)
     }
 
+    /// Turns text that follows other text into tokens, as [`Tokenizer::encode`] without a beginning-of-text token.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
+        let mut tokens = Vec::new();
+        self.encode_plain(text, &mut tokens)?;
+        Ok(tokens)
+    }
+
     /// Turns a rendered chat into tokens: control tokens where the template wrote them, plain text where a message did.
     pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>, EncodeError> {
         let mut tokens = Vec::new();
@@ -146,6 +153,14 @@ impl Tokenizer {
         match (self.starts.get(token), self.starts.get(token + 1)) {
             (Some(&start), Some(&end)) => &self.bytes[start as usize..end as usize],
             _ => &[],
+        }
+    }
+
+    /// A token for people: the text that it adds, or the name of a control token.
+    pub fn token_text(&self, token: u32) -> String {
+        match self.control.text(token) {
+            Some(name) => name.to_owned(),
+            None => String::from_utf8_lossy(self.token_bytes(token)).into_owned(),
         }
     }
 

@@ -16,9 +16,9 @@ mod tiny_model;
 use std::path::Path;
 
 use aios_api::runtime::v1::{
-    Conversation, EmbedRequest, FinishReason, InferRequest, ListModelsRequest, LoadModelRequest, Message, ModelState,
-    Role, Sampling, UnloadModelRequest, infer_request::Input, runtime_service_client::RuntimeServiceClient,
-    stream_infer_response::Event,
+    Conversation, EmbedRequest, FinishReason, Form, InferRequest, ListModelsRequest, LoadModelRequest, Message,
+    ModelState, Role, Sampling, UnloadModelRequest, form, infer_request::Input,
+    runtime_service_client::RuntimeServiceClient, stream_infer_response::Event,
 };
 use http::until;
 use hyper_util::rt::TokioIo;
@@ -95,6 +95,26 @@ async fn a_streamed_answer_ends_with_its_figures() {
     assert_eq!((done.finish_reason(), done.usage.unwrap().completion_tokens), (FinishReason::Stop, 26));
 }
 
+fn formed(form: form::Form) -> InferRequest {
+    InferRequest { form: Some(Form { form: Some(form) }), max_tokens: Some(40), ..chat("hi") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_has_the_form_that_is_asked_for() {
+    let server = serve();
+    let mut client = RuntimeServiceClient::new(channel(&server.socket).await);
+    let texts = vec!["mno".to_owned(), "xyz".to_owned()];
+    for (form, expected) in [
+        (form::Form::JsonSchema(r#"{"enum": ["abc", "x"]}"#.to_owned()), "\"abc\""),
+        (form::Form::Regex("[b-f]+g".to_owned()), "bcdefg"),
+        (form::Form::Choice(form::Choice { texts }), "mno"),
+        (form::Form::Grammar("start: \"ab\" /[0-9]/".to_owned()), "ab0"),
+    ] {
+        let answer = client.infer(formed(form)).await.unwrap().into_inner();
+        assert_eq!((answer.text.as_str(), answer.finish_reason()), (expected, FinishReason::Stop));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_can_never_succeed_are_invalid() {
     let server = serve();
@@ -121,6 +141,12 @@ async fn requests_that_can_never_succeed_are_invalid() {
         (prompt(&"x".repeat(tiny_model::CONTEXT)), Code::InvalidArgument),
         (InferRequest { model: "nobody".to_owned(), ..chat("hi") }, Code::NotFound),
         (InferRequest { model: "second".to_owned(), ..chat("hi") }, Code::NotFound),
+        (formed(form::Form::JsonSchema("{".to_owned())), Code::InvalidArgument),
+        (formed(form::Form::JsonSchema("7".to_owned())), Code::InvalidArgument),
+        (formed(form::Form::JsonSchema(r#"{"type": "strange"}"#.to_owned())), Code::InvalidArgument),
+        (formed(form::Form::Regex("a(".to_owned())), Code::InvalidArgument),
+        (formed(form::Form::Choice(form::Choice::default())), Code::InvalidArgument),
+        (InferRequest { form: Some(Form::default()), ..chat("hi") }, Code::InvalidArgument),
         (chat(letters::PANIC), Code::Internal),
     ] {
         let status = client.infer(request.clone()).await.unwrap_err();

@@ -1,5 +1,7 @@
 """The official openai client against a running aios-runtime. Arguments: base URL, API key."""
 
+import json
+import re
 import sys
 
 import openai
@@ -67,6 +69,99 @@ stopped = client.completions.create(model="default", prompt="One, two, three,", 
 assert "five" not in stopped.choices[0].text and stopped.choices[0].finish_reason == "stop", stopped.choices[0]
 print("plain completion:", plain.choices[0].text)
 
+# Structured output: whatever the model thinks, the answer is valid by the schema.
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 20},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "mood": {"enum": ["glad", "sad"]},
+    },
+    "required": ["name", "age", "mood"],
+    "additionalProperties": False,
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": PERSON}}
+ASK = [{"role": "user", "content": "Invent a person."}]
+formed = client.chat.completions.create(model="default", messages=ASK, response_format=FORMAT, seed=3, max_tokens=100)
+person = json.loads(formed.choices[0].message.content)
+assert list(person) == ["name", "age", "mood"] and 0 <= person["age"] <= 130 and person["mood"] in ("glad", "sad"), person
+assert formed.choices[0].finish_reason == "stop"
+print("json schema:", person)
+digits = client.chat.completions.create(
+    model="default", messages=CHAT, extra_body={"structured_outputs": {"regex": "[0-9]{4}"}}, seed=3
+)
+assert re.fullmatch("[0-9]{4}", digits.choices[0].message.content), digits.choices[0].message
+refused = raises(
+    openai.BadRequestError,
+    "invalid_schema",
+    lambda: client.chat.completions.create(
+        model="default",
+        messages=CHAT,
+        response_format={"type": "json_schema", "json_schema": {"name": "bad", "schema": {"type": "strange"}}},
+    ),
+)
+assert refused.param == "response_format" and "strange" in refused.message, refused.body
+
+# Tools: a call that must be made, its result, and a choice between answer and call.
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Says what the weather in a city is.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "maxLength": 30}, "unit": {"enum": ["C", "F"]}},
+                "required": ["city", "unit"],
+            },
+        },
+    }
+]
+WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
+made = client.chat.completions.create(
+    model="default", messages=WEATHER, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, temperature=0
+)
+call = made.choices[0].message.tool_calls[0]
+arguments = json.loads(call.function.arguments)
+assert made.choices[0].finish_reason == "tool_calls" and call.function.name == "get_weather", made.choices[0]
+assert set(arguments) == {"city", "unit"} and arguments["unit"] in ("C", "F"), arguments
+print("tool call:", arguments)
+stream = client.chat.completions.create(
+    model="default",
+    messages=WEATHER,
+    tools=TOOLS,
+    tool_choice={"type": "function", "function": {"name": "get_weather"}},
+    temperature=0,
+    stream=True,
+)
+name, said, finish = "", "", None
+for chunk in stream:
+    for delta in chunk.choices[0].delta.tool_calls or []:
+        assert delta.index == 0
+        name += delta.function.name or ""
+        said += delta.function.arguments or ""
+    finish = chunk.choices[0].finish_reason or finish
+assert (name, json.loads(said), finish) == ("get_weather", arguments, "tool_calls"), (name, said, finish)
+answered = client.chat.completions.create(
+    model="default",
+    messages=[*WEATHER, made.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 C"}],
+    tools=TOOLS,
+    temperature=0,
+    max_tokens=30,
+)
+assert answered.choices[0].message.content or answered.choices[0].message.tool_calls, answered.choices[0]
+print("after the result:", answered.choices[0].message.content)
+
+# Log probabilities.
+probable = client.chat.completions.create(
+    model="default", messages=CHAT, temperature=0, max_tokens=4, logprobs=True, top_logprobs=3
+)
+places = probable.choices[0].logprobs.content
+assert "".join(place.token for place in places) == probable.choices[0].message.content
+assert all(place.top_logprobs[0].token == place.token and len(place.top_logprobs) == 3 for place in places), places
+old = client.completions.create(model="default", prompt="One, two, three,", temperature=0, max_tokens=4, logprobs=2)
+assert "".join(old.choices[0].logprobs.tokens) == old.choices[0].text
+assert old.choices[0].logprobs.text_offset[0] == 0 and len(old.choices[0].logprobs.top_logprobs) == 4
 # The client asks for base64 by itself.
 near, same, far = (
     item.embedding

@@ -21,7 +21,7 @@ use std::{
 use aios_models::trust::Trust;
 use aios_runtime::{
     embedding::Embedder,
-    inference::{Event, Inference, Input, Request, Run},
+    inference::{Event, Expected, Inference, Input, Request, Run},
     model::LoadOptions,
     registry::{Registry, Settings},
     sampling::Sampling,
@@ -187,7 +187,7 @@ fn shutdown_lets_running_requests_end_and_takes_no_new_ones() {
 
 #[test]
 fn shutdown_cancels_what_does_not_end_in_time() {
-    let mut server = serve();
+    let mut server = serve_with(|runtime| runtime.slots = 1);
     server.control.hold();
     let running = server.send_chat(false);
     until("the engine works", || server.control.forwards() == 1);
@@ -233,6 +233,8 @@ async fn start(inference: &Inference, prompt: &str, temperature: f32) -> Run {
         sampling: Sampling { temperature, top_p: 1.0, seed: Some(1) },
         max_tokens: Some(400),
         stop: Vec::new(),
+        expected: Expected::Text,
+        logprobs: None,
     };
     inference.start(request).await.unwrap().1
 }
@@ -241,7 +243,7 @@ async fn finish(mut run: Run) -> Result<String, String> {
     let mut text = String::new();
     loop {
         match run.next().await {
-            Some(Event::Text(piece)) => text.push_str(&piece),
+            Some(Event::Piece(piece)) => text.push_str(&piece.text),
             Some(Event::Done(_)) => return Ok(text),
             Some(Event::Failed(reason)) => return Err(reason.to_string()),
             None => return Err("no last event".to_owned()),

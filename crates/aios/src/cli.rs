@@ -212,6 +212,12 @@ pub struct AskArgs {
     /// Makes the answer repeatable.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Answer with JSON that is valid by this schema: a file, or the schema itself, beginning with "{".
+    #[arg(long, value_name = "FILE|SCHEMA", conflicts_with = "regex")]
+    pub json_schema: Option<String>,
+    /// Answer with a text that this regular expression matches as a whole.
+    #[arg(long, value_name = "REGEX")]
+    pub regex: Option<String>,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
 }

@@ -76,6 +76,9 @@ pub struct InferRequest {
     /// Generation ends before the first of these; at most 4.
     #[prost(string, repeated, tag = "6")]
     pub stop: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What the answer must look like. Unset: any text. A form that can't be followed is INVALID_ARGUMENT.
+    #[prost(message, optional, tag = "7")]
+    pub form: ::core::option::Option<Form>,
     #[prost(oneof = "infer_request::Input", tags = "2, 3")]
     pub input: ::core::option::Option<infer_request::Input>,
 }
@@ -89,6 +92,35 @@ pub mod infer_request {
         /// Rendered with the model's own chat template.
         #[prost(message, tag = "3")]
         Conversation(super::Conversation),
+    }
+}
+/// The form of an answer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Form {
+    #[prost(oneof = "form::Form", tags = "1, 2, 3, 4")]
+    pub form: ::core::option::Option<form::Form>,
+}
+/// Nested message and enum types in `Form`.
+pub mod form {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Choice {
+        #[prost(string, repeated, tag = "1")]
+        pub texts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Form {
+        /// JSON that is valid by this JSON schema, which is given as JSON text.
+        #[prost(string, tag = "1")]
+        JsonSchema(::prost::alloc::string::String),
+        /// A text that this regular expression matches as a whole.
+        #[prost(string, tag = "2")]
+        Regex(::prost::alloc::string::String),
+        /// One of these texts.
+        #[prost(message, tag = "3")]
+        Choice(Choice),
+        /// A text of this language, in the Lark syntax of llguidance.
+        #[prost(string, tag = "4")]
+        Grammar(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

@@ -25,6 +25,11 @@ pub fn computing_threads() -> usize {
     *THREADS.get_or_init(|| available_parallelism().map_or(1, usize::from))
 }
 
+/// Whether the machine has more CPUs than threads that compute.
+pub fn leaves_cpus_idle() -> bool {
+    available_parallelism().is_ok_and(|cpus| usize::from(cpus) > computing_threads())
+}
+
 /// Why the number of threads can't be set.
 #[derive(Debug, thiserror::Error)]
 pub enum ThreadsError {

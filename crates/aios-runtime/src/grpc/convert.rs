@@ -1,15 +1,16 @@
 //! Between the domain's types and the wire's.
 
 use aios_api::runtime::v1::{
-    EmbedRequest, EmbedResponse, Embedding, FinishReason, InferRequest, InferResponse, Message, Model, ModelState,
-    Role, Timings, Usage, infer_request, stream_infer_response::Done,
+    self as wire, EmbedRequest, EmbedResponse, Embedding, FinishReason, InferRequest, InferResponse, Message, Model,
+    ModelState, Role, Timings, Usage, form, infer_request, stream_infer_response::Done,
 };
 use tonic::Status;
 
 use crate::{
+    constraint::Form,
     embedding::{self, EmbedError, Embeddings, MAX_INPUTS},
     generate::Finish,
-    inference::{Completed, FailedRun, Input, MAX_STOPS, Refusal, Request},
+    inference::{Completed, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request},
     registry::{Listed, ListedState, RegistryError, Resident, millis},
     sampling::Sampling,
     template::ChatMessage,
@@ -45,7 +46,27 @@ pub fn request(wire: InferRequest) -> Result<Request, Status> {
         sampling,
         max_tokens: wire.max_tokens.map(|bound| bound as usize),
         stop: wire.stop,
+        expected: wire.form.map_or(Ok(Expected::Text), expected)?,
+        logprobs: None,
     })
+}
+
+fn expected(wire: wire::Form) -> Result<Expected, Status> {
+    let form = match wire.form {
+        Some(form::Form::JsonSchema(text)) => {
+            let schema = serde_json::from_str(&text)
+                .map_err(|error| Status::invalid_argument(format!("form.json_schema: not valid JSON: {error}")))?;
+            if !matches!(schema, serde_json::Value::Object(_) | serde_json::Value::Bool(_)) {
+                return Err(Status::invalid_argument("form.json_schema: a schema is an object, true or false"));
+            }
+            Form::Schema(schema)
+        }
+        Some(form::Form::Regex(regex)) => Form::Regex(regex),
+        Some(form::Form::Choice(choice)) => Form::Choice(choice.texts),
+        Some(form::Form::Grammar(grammar)) => Form::Grammar(grammar),
+        None => return Err(Status::invalid_argument("form: set json_schema, regex, choice or grammar")),
+    };
+    Ok(Expected::Form { form, param: "form" })
 }
 
 fn message(wire: Message) -> Result<ChatMessage, Status> {
@@ -57,7 +78,7 @@ fn message(wire: Message) -> Result<ChatMessage, Status> {
             return Err(Status::invalid_argument("conversation.messages: every message needs a known role"));
         }
     };
-    Ok(ChatMessage { role: role.to_owned(), content: wire.content })
+    Ok(ChatMessage::new(role, wire.content))
 }
 
 /// A whole answer.
@@ -144,9 +165,10 @@ pub fn refusal_status(refusal: Refusal) -> Status {
     let message = refusal.to_string();
     match refusal {
         Refusal::UnknownModel { .. } => Status::not_found(message),
-        Refusal::ContextExceeded { .. } | Refusal::Template { .. } | Refusal::EmptyPrompt { .. } => {
-            Status::invalid_argument(message)
-        }
+        Refusal::ContextExceeded { .. }
+        | Refusal::Template { .. }
+        | Refusal::EmptyPrompt { .. }
+        | Refusal::Form { .. } => Status::invalid_argument(message),
         Refusal::NoMemory { .. } => Status::resource_exhausted(message),
         Refusal::NotLoaded { .. } => Status::failed_precondition(message),
         Refusal::QueueFull => Status::resource_exhausted(message),
@@ -160,6 +182,7 @@ pub fn failure_status(failed: FailedRun) -> Status {
     match failed {
         FailedRun::Cancelled => Status::unavailable(failed.to_string()),
         FailedRun::SlowReceiver(_) => Status::aborted(failed.to_string()),
+        FailedRun::Form(_) => Status::invalid_argument(failed.to_string()),
         FailedRun::Engine(_) | FailedRun::Panicked => Status::internal(failed.to_string()),
     }
 }

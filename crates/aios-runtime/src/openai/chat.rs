@@ -10,53 +10,37 @@ use super::{
     Api,
     answer::{Shape, answer},
     error::ApiError,
-    fields::{Fields, Unsupported, wrong_type},
+    fields::{Fields, Unsupported},
+    form,
+    messages::messages,
     receive,
     sampling::{self, Delivery},
+    tools,
 };
 use crate::{
-    inference::{self, Input},
-    template::ChatMessage,
+    inference::{self, Expected, Input},
+    tools::Choice,
 };
 
+/// Most other tokens whose probability is told, as in OpenAI's API.
+const MOST_TOP_LOGPROBS: i64 = 20;
+
 /// Fields that can't be honoured, with the values that ask for nothing.
-const UNSUPPORTED: [Unsupported; 18] = [
+const UNSUPPORTED: [Unsupported; 12] = [
     ("audio", |_| false),
     ("function_call", |value| value == "none"),
-    ("functions", is_empty_array),
-    ("logprobs", |value| *value == json!(false)),
+    ("functions", |value| *value == json!([])),
     ("metadata", |value| *value == json!({})),
     ("modalities", |value| *value == json!(["text"])),
-    // Without tools there are no calls to make in parallel.
-    ("parallel_tool_calls", Value::is_boolean),
     ("prediction", |_| false),
     // Name the client's own user and cache; nothing here depends on them.
     ("prompt_cache_key", Value::is_string),
     ("safety_identifier", Value::is_string),
     ("reasoning_effort", |value| value == "none"),
-    ("response_format", |value| *value == json!({"type": "text"})),
     ("service_tier", |value| value == "auto" || value == "default"),
     ("store", |value| *value == json!(false)),
-    ("tool_choice", |value| value == "none" || value == "auto"),
-    ("tools", is_empty_array),
-    ("top_logprobs", |_| false),
     ("web_search_options", |_| false),
 ];
-
-/// Fields of a message that can't be honoured.
-const UNSUPPORTED_IN_MESSAGE: [Unsupported; 6] = [
-    ("audio", |_| false),
-    ("function_call", |_| false),
-    // Tells apart participants of one role; templates have no place for it.
-    ("name", Value::is_string),
-    ("refusal", |value| value == ""),
-    ("tool_call_id", |_| false),
-    ("tool_calls", is_empty_array),
-];
-
-fn is_empty_array(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
-}
 
 /// Answers a conversation.
 pub async fn complete(state: State<Api>, request: Request) -> Result<Response, ApiError> {
@@ -78,79 +62,38 @@ fn parse(id: String, mut fields: Fields) -> Result<(inference::Request, Delivery
     }
     let stop = sampling::stops(&mut fields)?;
     let delivery = sampling::delivery(&mut fields)?;
+    let expected = expected(&mut fields)?;
+    let logprobs = logprobs(&mut fields)?;
     fields.finish("", &[&UNSUPPORTED[..], &sampling::UNSUPPORTED].concat())?;
-    Ok((inference::Request { id, model, input, sampling, max_tokens: new.or(old), stop }, delivery))
+    let max_tokens = new.or(old);
+    Ok((inference::Request { id, model, input, sampling, max_tokens, stop, expected, logprobs }, delivery))
 }
 
-fn messages(value: Value) -> Result<Vec<ChatMessage>, ApiError> {
-    let Value::Array(values) = value else { return Err(wrong_type("messages", "an array", &value)) };
-    if values.is_empty() {
-        return Err(ApiError::invalid("messages", "empty_array", "'messages' must hold at least one message."));
+fn expected(fields: &mut Fields) -> Result<Expected, ApiError> {
+    let form = form::expected(fields)?;
+    match (tools::tools(fields)?, form) {
+        (None, form) => Ok(form),
+        (Some(tools), Expected::Form { param, .. }) if tools.choice == Choice::Auto => {
+            let message = format!("'{param}' can't be combined with 'tools' unless 'tool_choice' is 'none'.");
+            Err(ApiError::invalid(param, "unsupported_parameter", message))
+        }
+        // The answer is a call, whose form is the tool's.
+        (Some(tools), _) => Ok(Expected::Tools(tools)),
     }
-    values.into_iter().enumerate().map(|(index, value)| message(index, value)).collect()
 }
 
-fn message(index: usize, value: Value) -> Result<ChatMessage, ApiError> {
-    let place = format!("messages[{index}]");
-    let Value::Object(map) = value else { return Err(wrong_type(&place, "an object", &value)) };
-    let mut fields = Fields::from(map);
-    let role_place = format!("{place}.role");
-    let role = match fields.take("role") {
-        Some(Value::String(role)) => role,
-        Some(other) => return Err(wrong_type(&role_place, "a string", &other)),
-        None => return Err(missing(role_place)),
-    };
-    let role = match role.as_str() {
-        "system" | "user" | "assistant" => role,
-        // The newer name of the same thing.
-        "developer" => "system".to_owned(),
-        other => {
-            let message =
-                format!("'{role_place}' is '{other}'; supported are 'system', 'developer', 'user' and 'assistant'.");
-            return Err(ApiError::invalid(role_place, "invalid_value", message));
+/// `logprobs` and `top_logprobs`.
+fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    let wanted = fields.flag("logprobs")?;
+    let top = fields.integer("top_logprobs", 0..=MOST_TOP_LOGPROBS)?;
+    match (wanted, top) {
+        (true, top) => Ok(Some(top.and_then(|top| usize::try_from(top).ok()).unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => {
+            let message = "'top_logprobs' is only allowed with 'logprobs': true.";
+            Err(ApiError::invalid("top_logprobs", "invalid_value", message))
         }
-    };
-    let content_place = format!("{place}.content");
-    let content = match fields.take("content") {
-        Some(content) => content_text(&content_place, content)?,
-        None => return Err(missing(content_place)),
-    };
-    fields.finish(&format!("{place}."), &UNSUPPORTED_IN_MESSAGE)?;
-    Ok(ChatMessage { role, content })
-}
-
-/// A message's content: text, or an array of text parts, which are joined.
-fn content_text(place: &str, content: Value) -> Result<String, ApiError> {
-    let parts = match content {
-        Value::String(text) => return Ok(text),
-        Value::Array(parts) if !parts.is_empty() => parts,
-        other => return Err(wrong_type(place, "a string or a non-empty array of text parts", &other)),
-    };
-    let mut text = String::new();
-    for (index, part) in parts.into_iter().enumerate() {
-        let place = format!("{place}[{index}]");
-        let Value::Object(map) = part else { return Err(wrong_type(&place, "an object", &part)) };
-        let mut fields = Fields::from(map);
-        match fields.take("type") {
-            Some(Value::String(kind)) if kind == "text" => {}
-            _ => {
-                let message = format!("'{place}.type' must be 'text': this model reads text alone.");
-                return Err(ApiError::invalid(format!("{place}.type"), "unsupported_content", message));
-            }
-        }
-        match fields.take("text") {
-            Some(Value::String(part)) => text.push_str(&part),
-            Some(other) => return Err(wrong_type(&format!("{place}.text"), "a string", &other)),
-            None => return Err(missing(format!("{place}.text"))),
-        }
-        fields.finish(&format!("{place}."), &[])?;
     }
-    Ok(text)
-}
-
-fn missing(param: String) -> ApiError {
-    let message = format!("'{param}' is required.");
-    ApiError::invalid(param, "missing_required_parameter", message)
 }
 
 #[cfg(test)]
@@ -203,12 +146,54 @@ mod tests {
     }
 
     #[test]
+    fn tools_and_their_calls_are_read() {
+        let tool = |name: &str| json!({"type": "function", "function": {"name": name, "strict": true}});
+        let call = json!({"id": "1", "type": "function", "function": {"name": "a", "arguments": "{}"}});
+        let mut body = with("tools", json!([tool("a"), tool("b")]));
+        body["messages"] = json!([
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "done"},
+        ]);
+        for (choice, expected) in [
+            (Value::Null, Choice::Auto),
+            (json!("auto"), Choice::Auto),
+            (json!("required"), Choice::Required),
+            (json!({"type": "function", "function": {"name": "b"}}), Choice::Named("b".into())),
+        ] {
+            body["tool_choice"] = choice;
+            let (request, _) = parsed(body.clone()).unwrap();
+            let Expected::Tools(tools) = request.expected else { panic!("no tools") };
+            assert_eq!((tools.choice, tools.tools.len(), tools.parallel), (expected, 2, true));
+            let Input::Chat(messages) = request.input else { panic!("no chat") };
+            assert_eq!((messages[1].calls[0].name.as_str(), messages[2].call_id.as_deref()), ("a", Some("1")));
+        }
+        body["tool_choice"] = json!("none");
+        assert!(matches!(parsed(body.clone()).unwrap().0.expected, Expected::Text));
+        body["tools"] = json!([tool("a"), tool("a")]);
+        let error = parsed(body).map(|_| ()).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "tools[1].function.name");
+        let mut both = with("tools", json!([tool("a")]));
+        both["response_format"] = json!({"type": "json_object"});
+        let error = parsed(both).map(|_| ()).unwrap_err();
+        assert_eq!(error.body()["error"]["param"], "response_format");
+    }
+
+    #[test]
     fn what_cannot_be_honoured_is_refused_by_name() {
         for (field, value, param) in [
             ("n", json!(2), "n"),
-            ("tools", json!([{"type": "function"}]), "tools"),
-            ("response_format", json!({"type": "json_schema"}), "response_format"),
-            ("logprobs", json!(true), "logprobs"),
+            ("tools", json!([{"type": "function"}]), "tools[0].function"),
+            ("tools", json!([{"type": "code"}]), "tools[0].type"),
+            ("tools", json!([{"type": "function", "function": {"name": "a b"}}]), "tools[0].function.name"),
+            ("tools", json!([{"type": "function", "function": {"name": "a", "x": 1}}]), "tools[0].function.x"),
+            ("tool_choice", json!("required"), "tool_choice"),
+            ("tool_choice", json!({"type": "function", "function": {"name": "a"}}), "tool_choice"),
+            ("parallel_tool_calls", json!(1), "parallel_tool_calls"),
+            ("response_format", json!({"type": "json_schema"}), "response_format.json_schema"),
+            ("logprobs", json!(1), "logprobs"),
+            ("top_logprobs", json!(2), "top_logprobs"),
+            ("top_logprobs", json!(21), "top_logprobs"),
             ("frequency_penalty", json!(0.5), "frequency_penalty"),
             ("top_k", json!(40), "top_k"),
             ("temperature", json!(2.5), "temperature"),
@@ -222,7 +207,10 @@ mod tests {
             ("messages", json!("Hi"), "messages"),
             ("messages", json!([1]), "messages[0]"),
             ("messages", json!([{"content": "Hi"}]), "messages[0].role"),
-            ("messages", json!([{"role": "tool", "content": "Hi"}]), "messages[0].role"),
+            ("messages", json!([{"role": "ghost", "content": "Hi"}]), "messages[0].role"),
+            ("messages", json!([{"role": "tool", "content": "Hi"}]), "messages[0].tool_call_id"),
+            ("messages", json!([{"role": "user", "content": "Hi", "tool_calls": [{}]}]), "messages[0].tool_calls"),
+            ("messages", json!([{"role": "assistant", "tool_calls": [{}]}]), "messages[0].tool_calls[0].type"),
             ("messages", json!([{"role": "user"}]), "messages[0].content"),
             ("messages", json!([{"role": "user", "content": "Hi", "x": 1}]), "messages[0].x"),
             (

@@ -11,7 +11,7 @@ use super::{
     answer::{Shape, answer},
     error::ApiError,
     fields::{Fields, Unsupported, wrong_type},
-    receive,
+    form, receive,
     sampling::{self, Delivery},
 };
 use crate::inference::{self, Input};
@@ -19,14 +19,12 @@ use crate::inference::{self, Input};
 /// Tokens of an answer where the request does not say; the API's own default.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
+/// Most other tokens whose probability is told, as in OpenAI's API.
+const MOST_LOGPROBS: i64 = 5;
+
 /// Fields that can't be honoured, with the values that ask for nothing.
-const UNSUPPORTED: [Unsupported; 4] = [
-    ("best_of", |value| value == 1),
-    ("echo", |value| *value == json!(false)),
-    // Even 0 asks for something: the chosen token's probability.
-    ("logprobs", |_| false),
-    ("suffix", |value| value == ""),
-];
+const UNSUPPORTED: [Unsupported; 3] =
+    [("best_of", |value| value == 1), ("echo", |value| *value == json!(false)), ("suffix", |value| value == "")];
 
 /// Continues a text.
 pub async fn complete(state: State<Api>, request: Request) -> Result<Response, ApiError> {
@@ -43,8 +41,11 @@ fn parse(id: String, mut fields: Fields) -> Result<(inference::Request, Delivery
     let max_tokens = sampling::token_bound(&mut fields, "max_tokens")?.or(Some(DEFAULT_MAX_TOKENS));
     let stop = sampling::stops(&mut fields)?;
     let delivery = sampling::delivery(&mut fields)?;
+    let expected = form::expected(&mut fields)?;
+    // Even 0 asks for something: the chosen token's probability.
+    let logprobs = fields.integer("logprobs", 0..=MOST_LOGPROBS)?.and_then(|top| usize::try_from(top).ok());
     fields.finish("", &[&UNSUPPORTED[..], &sampling::UNSUPPORTED].concat())?;
-    Ok((inference::Request { id, model, input, sampling, max_tokens, stop }, delivery))
+    Ok((inference::Request { id, model, input, sampling, max_tokens, stop, expected, logprobs }, delivery))
 }
 
 /// One text, alone or in an array.
@@ -89,7 +90,7 @@ mod tests {
         for (field, value) in [
             ("echo", json!(true)),
             ("best_of", json!(2)),
-            ("logprobs", json!(0)),
+            ("logprobs", json!(6)),
             ("suffix", json!("end")),
             ("n", json!(3)),
             ("max_completion_tokens", json!(3)),

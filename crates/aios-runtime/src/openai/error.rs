@@ -109,9 +109,10 @@ impl From<Refusal> for ApiError {
         let bad = |code, param: &str| {
             ApiError::new(StatusCode::BAD_REQUEST, Some(code), Some(param.to_owned()), message.clone())
         };
-        match refusal {
-            Refusal::UnknownModel { model } => ApiError::unknown_model(&model),
+        match &refusal {
+            Refusal::UnknownModel { model } => ApiError::unknown_model(model),
             Refusal::ContextExceeded { param, .. } => bad("context_length_exceeded", param),
+            Refusal::Form { param, .. } => bad("invalid_schema", param),
             Refusal::Template { .. } => bad("invalid_messages", "messages"),
             Refusal::EmptyPrompt { param } => bad("empty_prompt", param),
             Refusal::NoMemory { .. } => ApiError::new(
@@ -144,6 +145,7 @@ impl From<FailedRun> for ApiError {
             FailedRun::SlowReceiver(_) => {
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, Some("client_too_slow"), None, message)
             }
+            FailedRun::Form(_) => ApiError::new(StatusCode::BAD_REQUEST, Some("invalid_schema"), None, message),
             FailedRun::Engine(_) | FailedRun::Panicked => {
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Some("model_failed"), None, message)
             }

@@ -15,7 +15,7 @@ use tokio::{
 use super::{Completed, Event, FailedRun, Job, Shared};
 use crate::{
     engine::Session,
-    generate::{GenerateError, GenerateRequest, Generated, generate},
+    generate::{GenerateError, GenerateRequest, Generated, Piece, generate},
     registry::{Resident, millis},
 };
 
@@ -102,13 +102,14 @@ fn answer(
             Err(error) => return Outcome::Failed(FailedRun::Engine(error.to_string())),
         },
     };
-    let mut on_text = |text: &str| receiver.send(Event::Text(text.to_owned()));
-    match generate(model, session.as_mut(), request, &mut on_text) {
+    let mut on_piece = |piece: Piece| receiver.send(Event::Piece(piece));
+    match generate(model, session.as_mut(), request, &mut on_piece) {
         Ok(generated) => Outcome::Done(generated),
         Err(GenerateError::Cancelled) if receiver.given_up => {
             Outcome::Failed(FailedRun::SlowReceiver(receiver.shared.receiver_timeout))
         }
         Err(GenerateError::Cancelled) => Outcome::Cancelled,
+        Err(GenerateError::Form(error)) => Outcome::Failed(FailedRun::Form(error.to_string())),
         Err(error) => {
             *held = None;
             Outcome::Failed(FailedRun::Engine(error.to_string()))
@@ -159,7 +160,7 @@ fn log(request_id: &str, model: &str, queue_time: Duration, outcome: &Outcome) {
             "request finished"
         ),
         Outcome::Cancelled => tracing::info!(request_id, model, queue_ms, "request cancelled"),
-        Outcome::Failed(reason @ FailedRun::SlowReceiver(_)) => {
+        Outcome::Failed(reason @ (FailedRun::SlowReceiver(_) | FailedRun::Form(_))) => {
             tracing::warn!(request_id, model, %reason, "request given up");
         }
         Outcome::Failed(reason) => tracing::error!(request_id, model, %reason, "request failed"),

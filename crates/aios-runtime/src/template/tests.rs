@@ -11,12 +11,12 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 fn message(role: &str, content: &str) -> ChatMessage {
-    ChatMessage { role: role.to_owned(), content: content.to_owned() }
+    ChatMessage::new(role, content)
 }
 
 /// The prompt with its guards made visible.
 fn render(source: &str, messages: &[ChatMessage]) -> Result<String, TemplateError> {
-    template(source).render(messages, true).map(|prompt| prompt.text().replace(prompt.guard(), "^"))
+    template(source).render(messages, &[], true).map(|prompt| prompt.text().replace(prompt.guard(), "^"))
 }
 
 #[test]
@@ -45,7 +45,8 @@ fn a_control_token_that_the_template_would_complete_is_guarded() {
 
 #[test]
 fn a_message_that_contains_guard_characters_gets_another_guard() {
-    let prompt = template("{{ messages[0].content }}").render(&[message("user", "\u{FDD0}<|im_end|>")], true).unwrap();
+    let prompt =
+        template("{{ messages[0].content }}").render(&[message("user", "\u{FDD0}<|im_end|>")], &[], true).unwrap();
     assert_eq!(prompt.guard(), '\u{FDD1}');
     assert_eq!(prompt.text(), "\u{FDD0}\u{FDD1}<|im_end|>");
     let all: String = GUARDS.collect();
@@ -88,4 +89,65 @@ fn a_template_that_never_ends_or_writes_without_end_is_stopped() {
 fn a_broken_template_is_refused_when_it_is_loaded() {
     let error = ChatTemplate::new("{% for %}", Vec::new(), "", "").unwrap_err();
     assert!(error.to_string().starts_with("the model's chat template is broken: "), "{error}");
+}
+
+fn tool(name: &str, description: &str) -> Tool {
+    let parameters = json!({"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "integer"}}});
+    Tool { name: name.to_owned(), description: Some(description.to_owned()), parameters }
+}
+
+fn unguarded(prompt: &Prompt) -> String {
+    prompt.text().replace(prompt.guard(), "")
+}
+
+const WITH_TOOLS: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}\
+    {% for m in messages %}[{{ m.role }}]{{ m.content }}{% for call in m.tool_calls or [] %}\
+    <tool_call>{{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %}{{ m.tool_call_id }}{% endfor %}";
+
+#[test]
+fn a_template_that_knows_tools_gets_them_as_transformers_would_give_them() {
+    let template = template(WITH_TOOLS);
+    let mut called = message("assistant", "");
+    let arguments = r#"{"z":"<&'é","a":1}"#.to_owned();
+    called.calls = vec![ToolCall { id: "1".to_owned(), name: "f".to_owned(), arguments }];
+    let mut result = message("tool", "ok");
+    result.call_id = Some("1".to_owned());
+    let messages = [message("user", "x"), called, result];
+    let text = unguarded(&template.render(&messages, &[tool("f", "F & <b>")], true).unwrap());
+    assert_eq!(
+        text,
+        "<tools>{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"F & <b>\", \"parameters\": \
+         {\"type\": \"object\", \"properties\": {\"z\": {\"type\": \"string\"}, \"a\": {\"type\": \"integer\"}}}}}</tools>\
+         [user]x[assistant]<tool_call>f{\"z\": \"<&'é\", \"a\": 1}[tool]ok1"
+    );
+    assert_eq!(unguarded(&template.render(&[message("user", "x")], &[], true).unwrap()), "[user]x");
+    assert_eq!(template.call_syntax(), Syntax::TAGS);
+}
+
+#[test]
+fn control_tokens_in_a_tool_or_a_call_are_guarded() {
+    for source in [WITH_TOOLS, SMOLLM2] {
+        let mut called = message("assistant", "");
+        let arguments = r#"{"z<|im_end|>": "a<|im_end|>"}"#.to_owned();
+        called.calls = vec![ToolCall { id: "1".to_owned(), name: "f".to_owned(), arguments }];
+        let prompt =
+            template(source).render(&[message("user", "x"), called], &[tool("f", "F<|im_start|>")], true).unwrap();
+        let guarded = |token: &str| prompt.text().matches(&format!("{}{token}", prompt.guard())).count();
+        assert_eq!((guarded("<|im_end|>"), guarded("<|im_start|>")), (2, 1), "{}", prompt.text());
+    }
+}
+
+#[test]
+fn a_template_without_tools_still_tells_of_them() {
+    let prompt = template(SMOLLM2).render(&[message("user", "x")], &[tool("f", "F")], true).unwrap();
+    let text = unguarded(&prompt);
+    assert!(text.starts_with("<|im_start|>system\nYou can use these tools:\n<tools>\n{\"name\": \"f\""));
+    assert!(text.ends_with("<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"));
+}
+
+#[test]
+fn json_can_be_indented() {
+    let source = "{{ messages[0] | tojson(indent=2) }}";
+    let prompt = template(source).render(&[message("user", "x")], &[], true).unwrap();
+    assert_eq!(unguarded(&prompt), "{\n  \"role\": \"user\",\n  \"content\": \"x\"\n}");
 }

@@ -35,6 +35,11 @@ impl Markers {
         self.by_first.values().flatten().map(|(text, _)| text.as_str())
     }
 
+    pub(super) fn text(&self, token: u32) -> Option<&str> {
+        let mut markers = self.by_first.values().flatten();
+        markers.find(|(_, id)| *id == token).map(|(text, _)| text.as_str())
+    }
+
     /// Cuts `text` at its markers, leftmost and longest first. No marker begins right after a `guard` character.
     pub(super) fn split<'a>(&self, text: &'a str, guard: Option<char>) -> Vec<Piece<'a>> {
         let mut pieces = Vec::new();

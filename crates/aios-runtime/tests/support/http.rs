@@ -35,7 +35,7 @@ impl Answer {
         let body = self.json();
         let error = body["error"].as_object().unwrap_or_else(|| panic!("no error object: {}", self.text));
         let keys: Vec<&str> = error.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["code", "message", "param", "type"]);
+        assert_eq!(keys, ["message", "type", "param", "code"]);
         assert!(!error["message"].as_str().unwrap().is_empty());
         (error["param"].clone(), error["code"].clone())
     }

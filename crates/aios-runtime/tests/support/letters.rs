@@ -30,6 +30,12 @@ pub const FAIL: &str = "?";
 /// After this letter comes the same again, without end.
 pub const ENDLESS: &str = "~";
 
+/// A chat with this letter is answered by [`CALL`], as far as the form of the answer leaves it be.
+pub const CALLER: &str = "^";
+
+/// Text and the beginning of a call.
+pub const CALL: &str = "ok <tool_call>";
+
 /// The test's hand on all engines of a server.
 #[derive(Default)]
 pub struct Control {
@@ -100,8 +106,10 @@ pub fn loader(control: Arc<Control>) -> Loader {
         next[tokens("z") as usize] = end;
         next[tokens(ENDLESS) as usize] = tokens(ENDLESS);
         let (panic, fail) = (tokens(PANIC), tokens(FAIL));
+        let caller = (tokens(CALLER), model.tokenizer.encode(CALL).unwrap());
         let info = model.engine.info().clone();
-        model.engine = Box::new(Letters { info, next: next.into(), panic, fail, control: control.clone() });
+        let (next, caller, control) = (next.into(), caller.into(), control.clone());
+        model.engine = Box::new(Letters { info, next, panic, fail, caller, control });
         Ok(model)
     })
 }
@@ -111,6 +119,7 @@ struct Letters {
     next: Arc<[u32]>,
     panic: u32,
     fail: u32,
+    caller: Arc<(u32, Vec<u32>)>,
     control: Arc<Control>,
 }
 
@@ -118,6 +127,9 @@ struct Context {
     next: Arc<[u32]>,
     panic: u32,
     fail: u32,
+    caller: Arc<(u32, Vec<u32>)>,
+    /// Length of the prompt.
+    prompt: usize,
     control: Arc<Control>,
     tokens: Vec<u32>,
     logits: Vec<f32>,
@@ -131,8 +143,9 @@ impl Engine for Letters {
     fn session(&self) -> Result<Box<dyn Session>, EngineError> {
         self.control.sessions.fetch_add(1, Ordering::SeqCst);
         let (tokens, logits) = (Vec::new(), Vec::new());
-        let (next, control) = (self.next.clone(), self.control.clone());
-        Ok(Box::new(Context { next, panic: self.panic, fail: self.fail, control, tokens, logits }))
+        let (next, caller, control) = (self.next.clone(), self.caller.clone(), self.control.clone());
+        let (panic, fail) = (self.panic, self.fail);
+        Ok(Box::new(Context { next, panic, fail, caller, prompt: 0, control, tokens, logits }))
     }
 }
 
@@ -149,15 +162,20 @@ impl Session for Context {
         }
         if self.tokens.is_empty() {
             self.control.prompts.lock().unwrap().push(tokens.len());
+            self.prompt = tokens.len();
         }
         self.control.pass(cancel)?;
+        let before = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
         let last = &tokens[tokens.len().saturating_sub(outputs)..];
         // The other tokens keep a chance, so that a draw at high temperature depends on the seed.
         self.logits.clear();
         self.logits.resize(last.len() * self.next.len(), 0.0);
-        for (token, logits) in last.iter().zip(self.logits.chunks_exact_mut(self.next.len())) {
-            logits[self.next[*token as usize] as usize] = 8.0;
+        let first = before + tokens.len() - last.len() + 1;
+        for (index, logits) in self.logits.chunks_exact_mut(self.next.len()).enumerate() {
+            let said = (first + index).saturating_sub(self.prompt);
+            let script = self.caller.1.get(said).filter(|_| self.tokens[..self.prompt].contains(&self.caller.0));
+            logits[*script.unwrap_or(&self.next[last[index] as usize]) as usize] = 8.0;
         }
         Ok(&self.logits)
     }

@@ -15,8 +15,8 @@ use std::{
 };
 
 use aios_api::runtime::v1::{
-    Conversation, InferRequest, ListModelsRequest, LoadModelRequest, Message, ModelState, Role, Sampling,
-    UnloadModelRequest, infer_request::Input, runtime_service_client::RuntimeServiceClient,
+    Conversation, Form, InferRequest, ListModelsRequest, LoadModelRequest, Message, ModelState, Role, Sampling,
+    UnloadModelRequest, form, infer_request::Input, runtime_service_client::RuntimeServiceClient,
     stream_infer_response::Event,
 };
 use anyhow::{Context, Result, bail};
@@ -119,6 +119,20 @@ fn request(args: &AskArgs) -> Result<InferRequest> {
         sampling: Some(Sampling { temperature: Some(args.temperature), top_p: None, seed: args.seed }),
         max_tokens: Some(args.max_tokens),
         stop: Vec::new(),
+        form: form(args)?.map(|form| Form { form: Some(form) }),
+    })
+}
+
+/// What the answer must look like.
+fn form(args: &AskArgs) -> Result<Option<form::Form>> {
+    Ok(match (&args.json_schema, &args.regex) {
+        (Some(schema), _) if schema.trim_start().starts_with('{') => Some(form::Form::JsonSchema(schema.clone())),
+        (Some(file), _) => {
+            let schema = std::fs::read_to_string(file).with_context(|| format!("can't read the JSON schema {file}"))?;
+            Some(form::Form::JsonSchema(schema))
+        }
+        (None, Some(regex)) => Some(form::Form::Regex(regex.clone())),
+        (None, None) => None,
     })
 }
 
