@@ -8,7 +8,8 @@ is there: for aiOS the load and one token as its benchmark reports them, for the
 
 Some cases are beside aiOS itself: `streams-8` generates in eight contexts at once, beside one; `first-token-warm` is a
 prompt of 512 tokens that begins as an earlier one did, beside one that does not; `memory` is the bytes of weights that
-generation reads, beside what the same threads read at best.
+generation reads, beside what the same threads read at best; `form` is generation of JSON by a schema, beside free
+generation.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import time
 PREFILL = [128, 512]
 DECODE = [(64, 0), (256, 0), (64, 1024)]
 STREAMS = 8
+SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "records.schema.json")
 FIRST_TOKEN = 512
 
 
@@ -94,6 +96,8 @@ def run_ours(args):
     cases["cold"], cases["warm"] = figures["first_token"]["cold_ms"], figures["first_token"]["warm_ms"]
     cases["memory"] = figures["memory_bytes_per_second"]
     cases["token-bytes"] = figures["token_bytes"]
+    form = bench("--prefill", "1", "--decode", "256", "--schema", SCHEMA)[0]["form"]
+    cases |= {side: form[side]["tokens_per_second"] for side in ("formed", "free")}
     return cases
 
 
@@ -104,6 +108,7 @@ def own_rows(ours):
     return [
         row(f"streams-{STREAMS}", ours["streams"], ours["decode-64"], "one stream", "tokens/s"),
         row("first-token-warm", ours["warm"], ours["cold"], f"cold, {FIRST_TOKEN} tokens", "ms", True),
+        row("form", ours["formed"], ours["free"], "free generation", "tokens/s"),
         row("memory", read, memory, "reading memory", "GB/s"),
     ]
 

@@ -1,5 +1,7 @@
 //! Speed and memory of the engine alone, without a server.
 
+mod form;
+
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -7,6 +9,8 @@ use std::time::{Duration, Instant};
 use aios_kernels::Isa;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
+
+pub use form::FormRates;
 
 use crate::engine::{Cancel, EngineError, Session, computing_threads, use_threads};
 use crate::gguf::Gguf;
@@ -55,6 +59,10 @@ pub struct BenchArgs {
     /// dotprod, i8mm); if not given, what is fastest.
     #[arg(long, value_name = "NAME")]
     pub isa: Option<Isa>,
+    /// JSON schema, a file, to time generation in this form beside free generation. Take one whose documents are long:
+    /// a document that ends is begun again.
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
     /// Print one JSON object instead of lines for people.
     #[arg(long)]
     pub json: bool,
@@ -77,6 +85,8 @@ pub struct BenchReport {
     pub decode: Rate,
     /// Contexts that generated at the same time.
     pub streams: usize,
+    /// Generation in a form, where asked for.
+    pub form: Option<FormRates>,
     /// Largest resident memory of the process (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
     /// Time to the first token, where asked for.
@@ -107,6 +117,12 @@ pub struct Rate {
     pub tokens_per_second: f64,
 }
 
+impl Rate {
+    fn new(tokens: usize, times: Vec<Duration>) -> Self {
+        Self { tokens, tokens_per_second: tokens as f64 / median(times).as_secs_f64() }
+    }
+}
+
 /// Measures and prints. Sets the number of threads, so call it while the process has one.
 pub fn run(arguments: &BenchArgs) -> Result<()> {
     use_threads(arguments.threads)?;
@@ -128,6 +144,9 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
         let read = report.token_bytes as f64 * report.decode.tokens_per_second;
         println!("memory {:.1} GB/s, of which generation reads {:.0} %", memory / 1e9, read / memory * 100.0);
     }
+    if let Some(form) = &report.form {
+        form.print();
+    }
     println!("peak resident memory {:.1} MB", report.peak_rss_bytes as f64 / 1e6);
     Ok(())
 }
@@ -139,7 +158,8 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     ensure!(!arguments.prefill.contains(&0), "--prefill lengths must be above 0");
     let first_token = arguments.first_token.unwrap_or(0);
     let longest = arguments.prefill.iter().copied().max().unwrap_or(0).max(first_token);
-    let context = longest.max(arguments.depth + arguments.decode).max(WARM_UP);
+    let decoded = arguments.depth.max(form::PROMPT.len()) + arguments.decode;
+    let context = longest.max(decoded).max(WARM_UP);
     let prefix_cache = if first_token > 0 { PREFIX_CACHE } else { 0 };
     let options = LoadOptions { isa: arguments.isa, prefix_cache, ..LoadOptions::new(context) };
     let model = LoadedModel::load("bench", &arguments.model, &options)?;
@@ -163,6 +183,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
     let mut streams = streams?;
     let generated = arguments.decode * arguments.streams;
     let decode = rate(generated, arguments.repeat, || time_decode(&mut streams, &start, arguments.decode))?;
+    let form = arguments.schema.as_ref().map(|path| form::measure(&model, streams[0].as_mut(), path, arguments));
     Ok(BenchReport {
         model: arguments.model.display().to_string(),
         size_bytes: model.size_bytes,
@@ -171,6 +192,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
         prefill,
         decode,
         streams: arguments.streams,
+        form: form.transpose()?,
         peak_rss_bytes: peak_rss_bytes()?,
         first_token: arguments
             .first_token
@@ -274,8 +296,7 @@ fn likeliest(logits: &[f32]) -> u32 {
 }
 
 fn rate(tokens: usize, repeat: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<Rate> {
-    let times = (0..repeat).map(|_| run()).collect::<Result<Vec<_>>>()?;
-    Ok(Rate { tokens, tokens_per_second: tokens as f64 / median(times).as_secs_f64() })
+    Ok(Rate::new(tokens, (0..repeat).map(|_| run()).collect::<Result<Vec<_>>>()?))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -21,6 +21,7 @@ fn arguments(folder: &tempfile::TempDir, prefill: &[usize]) -> BenchArgs {
         repeat: 2,
         threads: 0,
         isa: None,
+        schema: None,
         json: true,
     }
 }
@@ -39,6 +40,44 @@ fn every_asked_case_is_measured() {
     assert!((report.token_bytes as u64) < report.size_bytes && report.token_bytes > 0);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["prefill"][1]["tokens"], 100);
+}
+
+#[test]
+fn answers_in_a_form_are_timed_beside_free_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.json");
+    std::fs::write(
+        &schema,
+        r#"{"type": "object", "required": ["word"], "properties": {"word": {"enum": ["a", "b"]}}}"#,
+    )
+    .unwrap();
+    let report = measure(&BenchArgs { schema: Some(schema.clone()), ..arguments(&folder, &[16]) }).unwrap();
+    let form = report.form.unwrap();
+    assert!(form.free.tokens_per_second > 0.0 && form.formed.tokens_per_second > 0.0);
+    assert!(form.forced_share > 0.5, "{form:?}");
+    std::fs::write(&schema, r#"{"type": "strange"}"#).unwrap();
+    let error = measure(&BenchArgs { schema: Some(schema), ..arguments(&folder, &[16]) }).unwrap_err();
+    assert!(format!("{error:#}").contains("strange"), "{error:#}");
+}
+
+/// With one thread of several CPUs, what a form allows is computed beside the model's work. Which tokens come is the same.
+#[test]
+fn a_form_is_followed_beside_the_models_work_where_a_cpu_is_idle() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.json");
+    let text = r#"{"type": "array", "minItems": 40, "items": {"type": "string", "pattern": "^[a-f]{3,9}$"}}"#;
+    std::fs::write(&schema, text).unwrap();
+    let arguments = arguments(&folder, &[16]);
+    let shares = ["0", "1"].map(|threads| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_aios-runtime"));
+        command.args(["bench", "--json", "--decode", "60", "--repeat", "1", "--prefill", "16", "--threads", threads]);
+        let output = command.arg("--model").arg(&arguments.model).arg("--schema").arg(&schema).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["form"]["formed"]["tokens"], 60);
+        report["form"]["forced_share"].as_f64().unwrap()
+    });
+    assert!(shares[0] > 0.0 && shares[0] == shares[1], "{shares:?}");
 }
 
 #[test]
