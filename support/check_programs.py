@@ -6,33 +6,38 @@ and the environment may override it, and a program without optimisation works al
 is looked at, in every crate that the programs are made of:
 
 - its opt-level, as cargo reports it, also for a crate that did not need to be compiled again;
-- what is in its library: LLVM bitcode and nothing else. Cargo makes such libraries only for programs that are optimised
-  when they are linked (lto), and there is no other way from them to machine code.
+- what is in its library: LLVM bitcode, for a crate that is made into a library of C as well beside machine code. Cargo has
+  the compiler write bitcode only for programs that are optimised when they are linked (lto), which is done from it.
 
-The standard library is not among them: it comes compiled.
+The standard library is not among them: it comes compiled. So do the parts of a crate that are in C or assembly.
 """
 import json
 import sys
 from pathlib import Path
 
 OPT_LEVEL = "3"
-BITCODE = b"BC\xc0\xde"
+BITCODE, BITCODE_SECTION = b"BC\xc0\xde", b"\0.llvmbc\0"
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
-# The archive's own tables, and what the compiler has to know of the crate.
-NO_CODE = (b"/", b"//", b"/SYM64/", b"lib.rmeta/")
+# How the object files that Rust's compiler writes are called.
+UNIT = b".rcgu.o"
 
 
-def objects(library):
-    """Contents of the object files in a library, which is an ar(5) archive."""
+def units(library):
+    """Contents of the object files in a library, which is an ar(5) archive, that are of Rust's compiler."""
     data = library.read_bytes()
     if not data.startswith(AR_MAGIC):
         raise ValueError(f"{library} is not an archive")
-    at = len(AR_MAGIC)
+    at, long_names = len(AR_MAGIC), b""
     while at + AR_HEADER <= len(data):
         name, length = data[at : at + 16].rstrip(), int(data[at + 48 : at + 58])
         at += AR_HEADER
-        if name not in NO_CODE:
-            yield data[at : at + length]
+        part = data[at : at + length]
+        if name == b"//":
+            long_names = part
+        elif name[1:].isdigit():
+            name = long_names[int(name[1:]) :].split(b"\n")[0]
+        if name.rstrip(b"/").endswith(UNIT):
+            yield part
         at += length + length % 2
 
 
@@ -42,8 +47,8 @@ def faults(artifact):
     libraries = [Path(path) for path in artifact["filenames"] if path.endswith(".rlib")]
     found = [] if level == OPT_LEVEL else [f"{name} has opt-level {level} and not {OPT_LEVEL}"]
     for library in libraries:
-        if not all(part.startswith(BITCODE) for part in objects(library)):
-            found.append(f"{name} is not optimised when it is linked (lto): there is machine code in {library}")
+        if not all(part.startswith(BITCODE) or BITCODE_SECTION in part for part in units(library)):
+            found.append(f"{name} is not optimised when it is linked (lto): there is only machine code in {library}")
     return found, len(libraries)
 
 
