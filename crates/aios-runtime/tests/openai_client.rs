@@ -64,7 +64,8 @@ fn start(dir: &Path, port: u16) -> Started {
     let config = format!(
         "[runtime]\nmodel-dirs = [\"{root}/models\"]\nslots = 1\nqueue = 0\n\
          [runtime.http]\nlisten = \"127.0.0.1:{port}\"\ntoken-file = \"{root}/token\"\n\
-         [runtime.grpc]\nsocket = \"{root}/grpc.sock\"\n"
+         [runtime.grpc]\nsocket = \"{root}/grpc.sock\"\n\
+         [models]\nkeys = \"{root}/keys\"\nrequire-signature = false\n"
     );
     fs::write(dir.join("aios.toml"), config).unwrap();
     let notify = UnixDatagram::bind(dir.join("notify.sock")).unwrap();
