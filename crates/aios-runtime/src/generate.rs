@@ -11,7 +11,6 @@ mod lookup;
 mod stop;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::constraint::DeadEnd;
@@ -44,7 +43,7 @@ pub struct GenerateRequest {
     /// Whether drafts are looked up in prompt and answer.
     pub lookup: bool,
     /// Looked at before every token and inside the prefill.
-    pub cancel: Arc<Cancel>,
+    pub cancel: Cancel,
 }
 
 /// Why the answer ended.

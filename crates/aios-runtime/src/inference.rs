@@ -174,7 +174,7 @@ impl Inference {
         });
         let prepared = prepared.await.map_err(|error| Refusal::Internal { reason: error.to_string() })?;
         let (prompt_tokens, guidance) = prepared?;
-        let (cancel, lookup) = (Arc::new(Cancel::default()), true);
+        let (cancel, lookup) = (Cancel::default(), true);
         let request = GenerateRequest { prompt_tokens, sampling, max_tokens, stop, guidance, logprobs, lookup, cancel };
         let run = self.scheduler.submit(admission, id, model.clone(), request);
         Ok((model, run))

@@ -55,7 +55,7 @@ struct Shared {
 struct State {
     queue: VecDeque<Job>,
     /// Cancellation of what each worker runs.
-    running: Vec<Option<Arc<Cancel>>>,
+    running: Vec<Option<Cancel>>,
     /// Which workers are to drop their sessions before anything else.
     release: Vec<bool>,
     closed: bool,
@@ -129,7 +129,7 @@ pub enum FailedRun {
 pub struct Run {
     id: u64,
     events: mpsc::Receiver<Event>,
-    cancel: Arc<Cancel>,
+    cancel: Cancel,
     shared: Arc<Shared>,
     /// Keeps the model from being taken for idle.
     _using: Using,

@@ -11,7 +11,7 @@ mod factory_model;
 
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use aios_runtime::engine::Cancel;
 use aios_runtime::generate::{Finish, GenerateError, GenerateRequest, Generated, generate};
@@ -48,7 +48,7 @@ fn request(prompt_tokens: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         guidance: None,
         logprobs: None,
         lookup: false,
-        cancel: Arc::new(Cancel::default()),
+        cancel: Cancel::default(),
     }
 }
 

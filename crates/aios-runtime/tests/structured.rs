@@ -13,7 +13,7 @@ mod tiny_model;
 
 use std::{
     ops::ControlFlow,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -95,7 +95,7 @@ fn request(model: &LoadedModel, prompt: &str, form: Option<&Form>, temperature: 
         guidance: form.and_then(|form| guided(model, form)),
         logprobs: None,
         lookup: true,
-        cancel: Arc::new(Cancel::default()),
+        cancel: Cancel::default(),
     }
 }
 

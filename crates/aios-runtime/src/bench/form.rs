@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -83,7 +82,7 @@ fn answers(
             guidance: guidance.clone(),
             logprobs: None,
             lookup: false,
-            cancel: Arc::new(Cancel::default()),
+            cancel: Cancel::default(),
         };
         let generated: Generated = generate(model, session, &request, &mut |_| ControlFlow::Continue(()))?;
         time += generated.predict_time;
