@@ -1,7 +1,9 @@
 //! A model that is ready to answer: engine, tokenizer, chat template.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aios_kernels::Isa;
@@ -98,8 +100,13 @@ impl LoadedModel {
     pub fn load(id: &str, path: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let started = Instant::now();
         let gguf = Gguf::open(path)?;
-        let engine = engine::load(&gguf, options)?;
-        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf)?);
+        // Neither uses all processors to their end.
+        let (engine, tokenizer) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&gguf));
+            (engine::load(&gguf, options), tokenizer.join())
+        });
+        let (engine, tokenizer) = (engine?, tokenizer.unwrap_or_else(|panic| resume_unwind(panic))?);
+        let tokenizer = Arc::new(tokenizer);
         let (vocabulary, embedding) = (tokenizer.vocabulary(), engine.info().vocabulary);
         if vocabulary != embedding {
             return Err(LoadError::Vocabulary { path: path.display().to_string(), tokenizer: vocabulary, embedding });
