@@ -23,6 +23,7 @@ mod aarch64;
 mod activations;
 mod arena;
 mod attention;
+mod bandwidth;
 mod cache;
 mod float16;
 mod halves;
@@ -40,6 +41,7 @@ mod x86;
 
 pub use activations::Activations;
 pub use attention::{Attention, Sequence, attend};
+pub use bandwidth::read_bandwidth;
 pub use cache::{Cache, Span};
 pub use isa::{Isa, IsaError};
 pub use matmul::matmul;

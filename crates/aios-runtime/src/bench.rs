@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use form::FormRates;
 
-use crate::engine::{Cancel, EngineError, Session, computing_threads, use_threads};
+use crate::engine::{Cancel, EngineError, Session, read_bandwidth, use_threads};
 use crate::gguf::Gguf;
 use crate::model::{LoadOptions, LoadedModel};
 
@@ -49,7 +49,7 @@ pub struct BenchArgs {
     /// begins as an earlier one did.
     #[arg(long, value_name = "N")]
     pub first_token: Option<usize>,
-    /// Measure how fast the same threads read memory, to compare generation with.
+    /// Measure how fast the same threads read memory, on huge pages and asked for ahead, to compare generation with.
     #[arg(long)]
     pub memory: bool,
     /// Threads to compute with; 0 takes one for each CPU.
@@ -198,7 +198,11 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
             .first_token
             .map(|tokens| time_first_token(&model, tokens, arguments.repeat))
             .transpose()?,
-        memory_bytes_per_second: arguments.memory.then(memory_bytes_per_second),
+        memory_bytes_per_second: arguments
+            .memory
+            .then(|| read_bandwidth(arguments.isa.unwrap_or_else(Isa::detect), MEMORY))
+            .transpose()
+            .context("memory to read")?,
         token_bytes: token_bytes(&arguments.model)?,
     })
 }
@@ -270,24 +274,6 @@ fn token_bytes(model: &Path) -> Result<usize> {
     let separate = gguf.tensors().contains_key("output.weight");
     let read = gguf.tensors().iter().filter(|(name, _)| !separate || name.as_str() != "token_embd.weight");
     Ok(read.map(|(_, tensor)| tensor.bytes).sum())
-}
-
-/// The best of some passes over memory, on all threads that compute.
-fn memory_bytes_per_second() -> f64 {
-    let words = vec![1u64; MEMORY / size_of::<u64>()];
-    let share = words.len().div_ceil(computing_threads());
-    let pass = || {
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            for words in words.chunks(share) {
-                scope.spawn(move || {
-                    std::hint::black_box(words.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word)));
-                });
-            }
-        });
-        MEMORY as f64 / started.elapsed().as_secs_f64()
-    };
-    (0..10).map(|_| pass()).fold(0.0, f64::max)
 }
 
 fn likeliest(logits: &[f32]) -> u32 {

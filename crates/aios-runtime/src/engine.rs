@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::gguf::{Gguf, GgufError};
 use crate::model::LoadOptions;
-pub use threads::{ThreadsError, computing_threads, leaves_cpus_idle, use_threads};
+pub use threads::{ThreadsError, computing_threads, leaves_cpus_idle, read_bandwidth, use_threads};
 
 /// Loads the weights of `gguf`.
 pub fn load(gguf: &Gguf, options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {

@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
-use aios_kernels::Team;
+use aios_kernels::{Isa, Team};
 
 /// Read by candle's own pool for quantized products and by rayon's for the others.
 const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
@@ -18,6 +18,11 @@ static THREADS: OnceLock<usize> = OnceLock::new();
 pub(super) fn team() -> &'static Team {
     static TEAM: OnceLock<Team> = OnceLock::new();
     TEAM.get_or_init(|| Team::new(computing_threads()))
+}
+
+/// Bytes per second that these threads read of a piece of memory of `bytes` bytes.
+pub fn read_bandwidth(isa: Isa, bytes: usize) -> std::io::Result<f64> {
+    aios_kernels::read_bandwidth(isa, team(), bytes)
 }
 
 /// How many threads compute for all models of this process.
