@@ -78,6 +78,8 @@ pub fn attend<'a>(
             assert_eq!(queries.len(), attention.heads * batch * head_size, "queries of {batch} tokens");
             let (row, count) = tiles.tile(item);
             let (keys, values) = sequence.cache.head(layer, row.head / tiles.group);
+            let (next, _) = tiles.tile((item + 1).min(tiles.count() - 1));
+            let (next, _) = sequence.cache.head(layer, next.head / tiles.group);
             let tile = &Tile {
                 row,
                 first: sequence.first,
@@ -89,6 +91,7 @@ pub fn attend<'a>(
                 window: attention.window,
                 keys,
                 values,
+                next,
                 queries: queries.as_ptr(),
                 out: results.get(),
             };
@@ -161,6 +164,8 @@ struct Tile {
     window: usize,
     keys: *const u16,
     values: *const u16,
+    /// The keys of the tile behind this one.
+    next: *const u16,
     queries: *const f32,
     out: *mut f32,
 }
@@ -205,6 +210,8 @@ type Scores<const M: usize> = [[f32; CHUNK]; M];
 struct Factors<const M: usize> {
     before: [f32; M],
     after: [f32; M],
+    /// The keys that are needed after this chunk's values.
+    next: *const u16,
 }
 
 /// The softmax of all scores in one pass: what was summed up with a smaller largest score is scaled down to the new one.
@@ -221,7 +228,11 @@ unsafe fn compute<S: Simd, const M: usize>(tile: &Tile) {
     let mut at = start;
     while at < end {
         let chunk = at..((at / CHUNK + 1) * CHUNK).min(end);
-        let mut factors = Factors { before: [1.0; M], after: [1.0; M] };
+        let next = match chunk.end == end {
+            true => tile.next.wrapping_add(start * tile.head_size),
+            false => tile.keys.wrapping_add(chunk.end * tile.head_size),
+        };
+        let mut factors = Factors { before: [1.0; M], after: [1.0; M], next };
         // SAFETY: passed on; a row has scores for all positions of a chunk, whose number is rounded up to whole registers.
         unsafe {
             let highest = products::<S, M>(tile, chunk.clone(), scores);
@@ -254,40 +265,94 @@ unsafe fn compute<S: Simd, const M: usize>(tile: &Tile) {
 /// As for [`compute`].
 #[inline(always)]
 unsafe fn products<S: Simd, const M: usize>(tile: &Tile, chunk: Range<usize>, scores: *mut Scores<M>) -> [S::Lanes; M] {
-    let size = tile.head_size;
     // SAFETY: passed on.
     unsafe {
         let mut largest = [S::splat(UNSEEN); M];
         let queries: [*const f32; M] = std::array::from_fn(|m| tile.queries.add(tile.at(tile.row(m), 0)));
-        for block in chunk.clone().step_by(LANES) {
-            let keys = tile.keys.add(block * size);
-            let mut sums = [S::splat(0.0); M];
-            for column in 0..size {
-                // Two columns share a cache line.
+        let mut block = chunk.start;
+        while block < chunk.end {
+            // Sums of two blocks run side by side where there are registers for them: each addition waits for the last one.
+            let step = if S::MANY && block + LANES < chunk.end {
+                let sums = block_products::<S, M, 2>(tile, &queries, block);
+                largest = note::<S, M>(tile, &chunk, block, sums[0], largest, scores);
+                largest = note::<S, M>(tile, &chunk, block + LANES, sums[1], largest, scores);
+                2
+            } else {
+                let [sums] = block_products::<S, M, 1>(tile, &queries, block);
+                largest = note::<S, M>(tile, &chunk, block, sums, largest, scores);
+                1
+            };
+            block += step * LANES;
+        }
+        largest
+    }
+}
+
+/// The products of `M` queries with the keys of `B` blocks of positions from `block` on.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn block_products<S: Simd, const M: usize, const B: usize>(
+    tile: &Tile,
+    queries: &[*const f32; M],
+    block: usize,
+) -> [[S::Lanes; M]; B] {
+    let size = tile.head_size;
+    // SAFETY: passed on.
+    unsafe {
+        let (keys, values) = (tile.keys.add(block * size), tile.values.add(block * size));
+        let mut sums = [[S::splat(0.0); M]; B];
+        for column in 0..size {
+            let key: [S::Lanes; B] = std::array::from_fn(|b| {
+                let at = (b * size + column) * LANES;
+                // Two columns share a cache line. The values of these positions are needed next.
                 if column % 2 == 0 {
-                    S::ask_ahead(keys.add(column * LANES));
+                    S::ask(values.wrapping_add(at));
                 }
-                let key = S::load_half(keys.add(column * LANES));
-                let at = column / LANES * LANES * tile.batch + column % LANES;
-                for m in 0..M {
-                    sums[m] = S::fma(key, S::splat(*queries[m].add(at)), sums[m]);
-                }
-            }
+                S::load_half(keys.add(at))
+            });
+            let at = column / LANES * LANES * tile.batch + column % LANES;
             for m in 0..M {
-                let seen = tile.seen(tile.row(m));
-                let mut sum = S::mul(sums[m], S::splat(tile.scale));
-                if seen.start > block || seen.end < block + LANES {
-                    let mut lanes = S::to_array(sum);
-                    for (lane, score) in lanes.iter_mut().enumerate() {
-                        if !seen.contains(&(block + lane)) {
-                            *score = UNSEEN;
-                        }
-                    }
-                    sum = S::load(lanes.as_ptr());
+                let query = S::splat(*queries[m].add(at));
+                for b in 0..B {
+                    sums[b][m] = S::fma(key[b], query, sums[b][m]);
                 }
-                S::store(scores.cast::<f32>().add(m * CHUNK + block - chunk.start), sum);
-                largest[m] = S::max(largest[m], sum);
             }
+        }
+        sums
+    }
+}
+
+/// Writes the scores of a block, and returns the largest of each row so far, lane by lane.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn note<S: Simd, const M: usize>(
+    tile: &Tile,
+    chunk: &Range<usize>,
+    block: usize,
+    sums: [S::Lanes; M],
+    mut largest: [S::Lanes; M],
+    scores: *mut Scores<M>,
+) -> [S::Lanes; M] {
+    // SAFETY: passed on.
+    unsafe {
+        for m in 0..M {
+            let seen = tile.seen(tile.row(m));
+            let mut sum = S::mul(sums[m], S::splat(tile.scale));
+            if seen.start > block || seen.end < block + LANES {
+                let mut lanes = S::to_array(sum);
+                for (lane, score) in lanes.iter_mut().enumerate() {
+                    if !seen.contains(&(block + lane)) {
+                        *score = UNSEEN;
+                    }
+                }
+                sum = S::load(lanes.as_ptr());
+            }
+            S::store(scores.cast::<f32>().add(m * CHUNK + block - chunk.start), sum);
+            largest[m] = S::max(largest[m], sum);
         }
         largest
     }
@@ -305,40 +370,75 @@ unsafe fn means<S: Simd, const M: usize>(
     scores: *const Scores<M>,
     factors: &Factors<M>,
 ) {
-    let size = tile.head_size;
-    let scores = scores.cast::<f32>();
-    // SAFETY: passed on. Two panels of values at a time, so that sums stay in registers.
+    let (size, mut column) = (tile.head_size, 0);
+    // SAFETY: passed on.
     unsafe {
-        let mut column = 0;
+        // Some panels of values at a time, so that sums stay in registers.
         while column < size {
-            let two = column + LANES < size;
-            let out: [*mut f32; M] = std::array::from_fn(|m| tile.out.add(tile.at(tile.row(m), column)));
-            let next = if two { LANES * tile.batch } else { 0 };
-            let mut sums = [[S::splat(0.0); 2]; M];
-            if !first {
-                for m in 0..M {
-                    let before = S::splat(factors.before[m]);
-                    sums[m] = [S::mul(S::load(out[m]), before), S::mul(S::load(out[m].add(next)), before)];
+            let left = (size - column) / LANES;
+            let panels = if S::MANY && left >= 4 {
+                panel_means::<S, M, 4>(tile, &chunk, column, first, scores, factors);
+                4
+            } else if left >= 2 {
+                panel_means::<S, M, 2>(tile, &chunk, column, first, scores, factors);
+                2
+            } else {
+                panel_means::<S, M, 1>(tile, &chunk, column, first, scores, factors);
+                1
+            };
+            column += panels * LANES;
+        }
+    }
+}
+
+/// [`means`] of the `P` panels of values that begin at `column`.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn panel_means<S: Simd, const M: usize, const P: usize>(
+    tile: &Tile,
+    chunk: &Range<usize>,
+    column: usize,
+    first: bool,
+    scores: *const Scores<M>,
+    factors: &Factors<M>,
+) {
+    let (size, scores) = (tile.head_size, scores.cast::<f32>());
+    // SAFETY: passed on.
+    unsafe {
+        let out = |m: usize, panel: usize| tile.out.add(tile.at(tile.row(m), column + panel * LANES));
+        let mut sums = [[S::splat(0.0); P]; M];
+        if !first {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let before = S::splat(factors.before[m]);
+                for (panel, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::mul(S::load(out(m, panel)), before);
                 }
             }
-            for position in chunk.clone() {
-                let values = tile.values.add(position * size + column);
-                S::ask_ahead(values);
-                let low = S::load_half(values);
-                let high = if two { S::load_half(values.add(LANES)) } else { low };
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let weight = S::splat(*scores.add(m * CHUNK + position - chunk.start));
-                    *sums = [S::fma(weight, low, sums[0]), S::fma(weight, high, sums[1])];
+        }
+        for position in chunk.clone() {
+            let values = tile.values.add(position * size + column);
+            let next = factors.next.wrapping_add((position - chunk.start) * size + column);
+            let values: [S::Lanes; P] = std::array::from_fn(|panel| {
+                // Two panels share a cache line.
+                if panel % 2 == 0 {
+                    S::ask(next.wrapping_add(panel * LANES));
+                }
+                S::load_half(values.add(panel * LANES))
+            });
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let weight = S::splat(*scores.add(m * CHUNK + position - chunk.start));
+                for (sum, values) in sums.iter_mut().zip(values) {
+                    *sum = S::fma(weight, values, *sum);
                 }
             }
-            for m in 0..M {
-                let after = S::splat(factors.after[m]);
-                S::store(out[m], S::mul(sums[m][0], after));
-                if two {
-                    S::store(out[m].add(next), S::mul(sums[m][1], after));
-                }
+        }
+        for (m, sums) in sums.into_iter().enumerate() {
+            let after = S::splat(factors.after[m]);
+            for (panel, sum) in sums.into_iter().enumerate() {
+                S::store(out(m, panel), S::mul(sum, after));
             }
-            column += 2 * LANES;
         }
     }
 }

@@ -9,6 +9,9 @@
 pub(crate) trait Simd {
     type Lanes: Copy;
 
+    /// Whether there are registers for twenty times all lanes.
+    const MANY: bool = false;
+
     unsafe fn splat(value: f32) -> Self::Lanes;
     unsafe fn load(from: *const f32) -> Self::Lanes;
     unsafe fn store(to: *mut f32, lanes: Self::Lanes);
@@ -34,6 +37,10 @@ pub(crate) trait Simd {
     unsafe fn into_exponent(lanes: Self::Lanes) -> Self::Lanes;
     /// Neighbours exchanged: lane `i` has what lane `i ^ 1` had.
     unsafe fn swap_pairs(lanes: Self::Lanes) -> Self::Lanes;
+
+    /// Asks for the cache line of `at`, which may lie outside of what there is.
+    #[inline(always)]
+    fn ask(_at: *const u16) {}
 
     /// Asks for the cache line of what is read a while after `from`, which may be the end of what there is.
     #[inline(always)]

@@ -28,6 +28,11 @@ fn prefetch(layout: Layout, panel: Panel, block: usize) {
 
 #[inline(always)]
 fn ask_ahead(from: *const u8) {
+    ask(from.wrapping_add(AHEAD));
+}
+
+#[inline(always)]
+fn ask(at: *const u8) {
     // SAFETY: a prefetch reads nothing; an address that is not mapped is ignored. All x86-64 CPUs have it.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
 }

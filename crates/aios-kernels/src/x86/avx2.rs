@@ -7,7 +7,7 @@ use crate::BLOCK;
 use crate::matmul::{Operands, Panel, with_layout};
 use crate::matrix::Layout;
 use crate::simd::Simd;
-use crate::x86::{ask_ahead, prefetch};
+use crate::x86::{ask, ask_ahead, prefetch};
 
 /// Pairs of registers of eight numbers.
 pub(crate) struct Avx2;
@@ -90,6 +90,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn swap_pairs(lanes: Self::Lanes) -> Self::Lanes {
         unsafe { [_mm256_permute_ps::<0b10_11_00_01>(lanes[0]), _mm256_permute_ps::<0b10_11_00_01>(lanes[1])] }
+    }
+    #[inline(always)]
+    fn ask(at: *const u16) {
+        ask(at.cast());
     }
     #[inline(always)]
     fn ask_ahead(from: *const u16) {

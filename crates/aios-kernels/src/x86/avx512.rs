@@ -6,7 +6,7 @@ use crate::BLOCK;
 use crate::matmul::{Operands, Panel, Terms, with_layout};
 use crate::matrix::Layout;
 use crate::simd::Simd;
-use crate::x86::{ask_ahead, prefetch};
+use crate::x86::{ask, ask_ahead, prefetch};
 
 /// Registers of 16 numbers.
 pub(crate) struct Avx512;
@@ -15,6 +15,8 @@ pub(crate) struct Avx512;
 #[allow(clippy::undocumented_unsafe_blocks, reason = "each block is one instruction under the trait's contract")]
 impl Simd for Avx512 {
     type Lanes = __m512;
+
+    const MANY: bool = true;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -78,6 +80,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn swap_pairs(lanes: __m512) -> __m512 {
         unsafe { _mm512_permute_ps::<0b10_11_00_01>(lanes) }
+    }
+    #[inline(always)]
+    fn ask(at: *const u16) {
+        ask(at.cast());
     }
     #[inline(always)]
     fn ask_ahead(from: *const u16) {
