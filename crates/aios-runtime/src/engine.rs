@@ -3,7 +3,7 @@
 //! Everything above this trait (tokens, templates, sampling, queues, protocols) is the same for every engine; everything
 //! below it is free to choose its own weights layout, threads and cache.
 
-mod llama;
+mod decoder;
 mod threads;
 
 use std::sync::Arc;
@@ -16,9 +16,13 @@ pub use threads::{ThreadsError, computing_threads, leaves_cpus_idle, read_bandwi
 /// Loads the weights of `gguf`.
 pub fn load(gguf: &Gguf, options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
     let architecture = gguf.require("general.architecture", gguf.string("general.architecture")?)?;
-    match architecture {
-        "llama" => llama::load(gguf, options),
-        other => Err(gguf.error(format!("architecture {other:?} is not supported; supported is \"llama\"")).into()),
+    match decoder::Family::of(architecture) {
+        Some(family) => decoder::load(gguf, family, options),
+        None => {
+            let supported: Vec<String> = decoder::Family::names().map(|name| format!("{name:?}")).collect();
+            let supported = supported.join(", ");
+            Err(gguf.error(format!("architecture {architecture:?} is not supported; supported is {supported}")).into())
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::rope_i;
 
-use super::{Layer, Weights};
+use super::Weights;
+use crate::engine::decoder::layer::Layer;
 use crate::engine::{Cancel, EngineError, Session, common};
 
 /// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; larger batches
@@ -214,7 +215,8 @@ mod tests {
     #[test]
     fn a_panic_of_the_inference_library_ends_the_process_with_70() {
         const PANIC: &str = "AIOS_TEST_PANIC";
-        const NAME: &str = "engine::llama::session::tests::a_panic_of_the_inference_library_ends_the_process_with_70";
+        const NAME: &str =
+            "engine::decoder::candle::session::tests::a_panic_of_the_inference_library_ends_the_process_with_70";
         if std::env::var_os(PANIC).is_some() {
             // What catches panics for a slot must not hide this one.
             let _ = std::panic::catch_unwind(|| {

@@ -1,5 +1,5 @@
-//! The `llama` architecture on the kernels of `aios-kernels`: weights in panels, and batches of tokens, of one session or of
-//! several, through all layers.
+//! Decoders on the kernels of `aios-kernels`: weights in panels, and batches of tokens, of one session or of several,
+//! through all layers.
 //!
 //! ```text
 //!  session::forward ─┐
@@ -20,8 +20,9 @@ use aios_models::formats::kernel as format;
 use self::batcher::Batcher;
 use self::pass::Context;
 use self::prefixes::Prefixes;
+use super::layer::{Layer, Loader};
 use super::parameters::Parameters;
-use super::{Layer, Loader, info, rope_frequencies};
+use super::{info, rope_frequencies};
 use crate::engine::threads::team;
 use crate::engine::{Engine, EngineError, EngineInfo, Session};
 use crate::gguf::{Gguf, TensorInfo};

@@ -5,7 +5,8 @@ use aios_kernels::{
     scatter, swiglu,
 };
 
-use super::{Layer, Weights};
+use super::Weights;
+use crate::engine::decoder::layer::Layer;
 use crate::engine::threads::team;
 use crate::engine::{Cancel, EngineError};
 
