@@ -33,6 +33,7 @@ mod matrix;
 mod pace;
 mod pack;
 mod portable;
+mod rope;
 mod simd;
 mod team;
 mod vector;
@@ -46,8 +47,9 @@ pub use cache::{Cache, Span};
 pub use isa::{Isa, IsaError};
 pub use matmul::matmul;
 pub use matrix::{Format, Matrix, PackError, Packer, Shape};
+pub use rope::Rope;
 pub use team::Team;
-pub use vector::{Rope, add, gather, rms_norm, scatter, swiglu};
+pub use vector::{add, add_bias, add_norm, gather, geglu, norm_heads, rms_norm, scatter, swiglu};
 
 /// Rows of a matrix that are computed together, one in each lane.
 pub const LANES: usize = 16;
