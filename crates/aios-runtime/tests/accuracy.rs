@@ -1,8 +1,9 @@
-//! What the kernels' rounding costs: the factory model, teacher-forced over fixed texts, against the same weights in full
-//! precision (`f32`) in candle's own implementation of the architecture. One line of figures for each set of instructions:
+//! What the kernels' rounding costs: a model, teacher-forced over fixed texts, against the same weights in full precision
+//! (`f32`) in candle's own implementation of the architecture. One line of figures for each set of instructions:
 //! `cargo test --release -p aios-runtime --test accuracy -- --nocapture`.
 //!
-//! Needs the model, as `tests/model.rs` does.
+//! Needs the factory model, as `tests/model.rs` does; Gemma is compared where `AIOS_TEST_GEMMA` names a GGUF file of Gemma 3
+//! 270M.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -10,16 +11,15 @@
 mod candle;
 #[path = "support/factory_model.rs"]
 mod factory_model;
+#[path = "support/gemma_tokens.rs"]
+mod gemma_tokens;
 
-use std::io::Cursor;
+use std::path::Path;
 
 use aios_kernels::Isa;
-use aios_runtime::engine::Cancel;
+use aios_runtime::engine::{self, Cancel, Engine};
+use aios_runtime::gguf::Gguf;
 use aios_runtime::model::{LoadOptions, LoadedModel};
-use candle_core::Device;
-use candle_core::quantized::gguf_file::{self, Content};
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_transformers::models::quantized_llama::ModelWeights;
 
 const CONTEXT: usize = 512;
 /// An explanation, a story, a program and a document.
@@ -39,24 +39,6 @@ const TEXTS: [&str; 4] = [
      \"temperature\": 18.5, \"humidity\": 0.61},\n    {\"time\": \"2024-05-01T09:00:00Z\", \"temperature\": 19.2, \
      \"humidity\": 0.58},\n    {\"time\": \"2024-05-01T10:00:00Z\", \"temperature\": 20.1, \"humidity\": 0.55}\n  ]\n}\n",
 ];
-
-/// The model with all weights expanded.
-fn in_full() -> ModelWeights {
-    let mut file = std::fs::File::open(factory_model::path()).unwrap();
-    let content = Content::read(&mut file).unwrap();
-    let names: Vec<&String> = content.tensor_infos.keys().collect();
-    let expand = |name: &&String| {
-        let values = content.tensor(&mut file, name, &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
-        QTensor::quantize(&values, GgmlDType::F32).unwrap()
-    };
-    let tensors: Vec<QTensor> = names.iter().map(expand).collect();
-    let named: Vec<_> = names.iter().zip(&tensors).map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let metadata: Vec<_> = content.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-    let mut expanded = Cursor::new(Vec::new());
-    gguf_file::write(&mut expanded, &metadata, &named).unwrap();
-    expanded.set_position(0);
-    candle::read(&mut expanded)
-}
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
@@ -135,30 +117,25 @@ impl std::fmt::Display for Sums {
 struct Subject {
     isa: Isa,
     step: usize,
-    model: LoadedModel,
+    engine: Box<dyn Engine>,
     sums: Sums,
 }
 
-#[test]
-fn rounding_hardly_changes_what_the_model_predicts() {
-    let mut reference = in_full();
+/// Compares the model at `path` on each of `sets` with full precision, over texts given as tokens.
+fn compare(path: &Path, sets: &[Isa], texts: &[Vec<u32>]) {
+    let gguf = Gguf::open(path).unwrap();
+    let mut reference = candle::in_full(path);
     let mut subjects = Vec::new();
-    for isa in Isa::available() {
+    for &isa in sets {
         for step in [1, 3] {
-            let model = LoadedModel::load(
-                "smollm2",
-                &factory_model::path(),
-                &LoadOptions { isa: Some(isa), ..LoadOptions::new(CONTEXT) },
-            )
-            .unwrap();
-            subjects.push(Subject { isa, step, model, sums: Sums::default() });
+            let options = LoadOptions { isa: Some(isa), ..LoadOptions::new(CONTEXT) };
+            subjects.push(Subject { isa, step, engine: engine::load(&gguf, &options).unwrap(), sums: Sums::default() });
         }
     }
-    for text in TEXTS {
-        let tokens = subjects[0].model.text_tokens(text).unwrap();
+    for tokens in texts {
         assert!(tokens.len() > 80 && tokens.len() < CONTEXT, "{} tokens", tokens.len());
-        reference.clear_kv_cache();
-        let mut sessions: Vec<_> = subjects.iter().map(|subject| subject.model.engine.session().unwrap()).collect();
+        candle::clear(&mut reference);
+        let mut sessions: Vec<_> = subjects.iter().map(|subject| subject.engine.session().unwrap()).collect();
         for position in 1..tokens.len() {
             let logits = candle::logits(&mut reference, &tokens[position - 1..position], position - 1);
             let logs = log_softmax(&logits);
@@ -184,4 +161,23 @@ fn rounding_hardly_changes_what_the_model_predicts() {
         }
     }
     assert!(beyond.is_empty(), "beyond the bounds: {beyond:?} (the figures are printed)");
+}
+
+#[test]
+fn rounding_hardly_changes_what_the_factory_model_predicts() {
+    let path = factory_model::path();
+    let model = LoadedModel::load("smollm2", &path, &LoadOptions::new(CONTEXT)).unwrap();
+    let texts = TEXTS.map(|text| model.text_tokens(text).unwrap());
+    compare(&path, &Isa::available(), &texts);
+}
+
+#[test]
+fn rounding_hardly_changes_what_gemma_predicts() {
+    let Some(path) = std::env::var_os("AIOS_TEST_GEMMA") else {
+        println!("AIOS_TEST_GEMMA names no file of Gemma 3 270M: not compared");
+        return;
+    };
+    // The portable set computes as the others do, and takes minutes.
+    let sets: Vec<Isa> = Isa::available().into_iter().filter(|isa| !isa.is_portable()).collect();
+    compare(Path::new(&path), &sets, &gemma_tokens::TEXTS.map(<[u32]>::to_vec));
 }

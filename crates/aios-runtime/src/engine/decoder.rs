@@ -19,8 +19,8 @@ use super::{Engine, EngineError, EngineInfo};
 use crate::gguf::{Gguf, GgufError};
 use crate::model::LoadOptions;
 
-/// Loads `gguf`, a model of `family`: into panels where the kernels know all of its formats and sizes and have vector
-/// instructions for this CPU (or are told which to use), else into candle.
+/// Loads `gguf`, a model of `family`: into panels where the kernels know all of its formats and sizes. candle computes the
+/// others of its families, and those on a CPU without vector instructions, unless the options say which to use.
 pub(super) fn load(
     gguf: &Gguf,
     family: &'static Family,
@@ -28,10 +28,20 @@ pub(super) fn load(
 ) -> Result<Box<dyn Engine>, EngineError> {
     let parameters = Parameters::from_gguf(gguf, family, options.context)?;
     refuse_unknown_tensors(gguf, &parameters)?;
-    let isa = options.isa.or_else(|| Some(Isa::detect()).filter(|isa| !isa.is_portable()));
-    match isa.filter(|_| native::supports(gguf, &parameters)) {
-        Some(isa) => Ok(Box::new(native::Native::load(gguf, parameters, isa, options.prefix_cache)?)),
-        None => Ok(Box::new(candle::Llama::load(gguf, parameters)?)),
+    let isa = options.isa.unwrap_or_else(Isa::detect);
+    let slow = isa.is_portable() && options.isa.is_none();
+    match native::obstacle(gguf, &parameters) {
+        None if !(slow && family.candle) => {
+            Ok(Box::new(native::Native::load(gguf, parameters, isa, options.prefix_cache)?))
+        }
+        Some(obstacle) if !family.candle => Err(gguf
+            .error(format!(
+                "{obstacle}, and models of the {} architecture are computed by kernels alone: use a file in Q4_1, Q8_0 or \
+                 Q4_K, or make one with `aios model convert --format q8_0`",
+                family.name
+            ))
+            .into()),
+        _ => Ok(Box::new(candle::Llama::load(gguf, parameters)?)),
     }
 }
 
@@ -54,31 +64,39 @@ fn refuse_unknown_tensors(gguf: &Gguf, parameters: &Parameters) -> Result<(), Gg
             layer::tensors(family).any(|tensor| tensor == part)
                 && index.parse::<usize>().is_ok_and(|index| index < parameters.layers)
         }
-        None => matches!(name, "token_embd.weight" | "output_norm.weight" | "output.weight" | "rope_freqs.weight"),
+        None => {
+            matches!(name, "token_embd.weight" | "output_norm.weight" | "output.weight")
+                || family.rope_factors && name == "rope_freqs.weight"
+        }
     };
     match gguf.tensors().keys().filter(|name| !known(name)).min() {
         None => Ok(()),
         Some(name) => Err(gguf.error(format!(
-            "tensor {name} is not part of the {} architecture as it is supported here (no biases, no experts)",
-            family.name
+            "tensor {name} is not part of the {} architecture as it is supported here{}",
+            family.name,
+            if family.biases { " (no experts)" } else { " (no biases, no experts)" }
         ))),
     }
 }
 
 /// What each pair of a head's values turns by from one position to the next, in radians.
 fn rope_frequencies(gguf: &Gguf, parameters: &Parameters) -> Result<Vec<f64>, EngineError> {
-    let pairs = parameters.head_size / 2;
-    let mut frequencies: Vec<f64> = (0..pairs)
-        .map(|pair| {
-            parameters.rope_base.powf(-2.0 * pair as f64 / parameters.head_size as f64) / parameters.rope_divisor
-        })
-        .collect();
+    let mut frequencies = frequencies(parameters.head_size, parameters.rope_base, parameters.rope_divisor);
     // Llama 3.1 and later divide each frequency by a factor of its own.
-    if gguf.tensors().contains_key("rope_freqs.weight") {
-        let factors = Loader { gguf }.vector("rope_freqs.weight", pairs)?.to_vec1::<f32>()?;
+    if parameters.family.rope_factors && gguf.tensors().contains_key("rope_freqs.weight") {
+        let factors = Loader { gguf }.vector("rope_freqs.weight", frequencies.len())?.to_vec1::<f32>()?;
         for (frequency, factor) in frequencies.iter_mut().zip(factors) {
             *frequency /= f64::from(factor);
         }
     }
     Ok(frequencies)
+}
+
+/// The same for local layers.
+fn local_rope_frequencies(parameters: &Parameters) -> Option<Vec<f64>> {
+    parameters.local.map(|local| frequencies(parameters.head_size, local.rope_base, 1.0))
+}
+
+fn frequencies(head_size: usize, base: f64, divisor: f64) -> Vec<f64> {
+    (0..head_size / 2).map(|pair| base.powf(-2.0 * pair as f64 / head_size as f64) / divisor).collect()
 }

@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 use crate::gguf::{Gguf, GgufError, TensorInfo};
 
 /// What the names of a layer's tensors end with.
-pub(super) fn tensors(_family: &Family) -> impl Iterator<Item = &'static str> {
+pub(super) fn tensors(family: &Family) -> impl Iterator<Item = &'static str> {
     const ALWAYS: [&str; 9] = [
         "attn_norm.weight",
         "attn_q.weight",
@@ -22,7 +22,11 @@ pub(super) fn tensors(_family: &Family) -> impl Iterator<Item = &'static str> {
         "ffn_up.weight",
         "ffn_down.weight",
     ];
-    ALWAYS.into_iter()
+    let where_there = |there: bool, names: &'static [&str]| if there { names } else { &[] };
+    let biases = where_there(family.biases, &["attn_q.bias", "attn_k.bias", "attn_v.bias"]);
+    let head_norms = where_there(family.head_norms, &["attn_q_norm.weight", "attn_k_norm.weight"]);
+    let post_norms = where_there(family.post_norms, &["post_attention_norm.weight", "post_ffw_norm.weight"]);
+    ALWAYS.iter().chain(biases).chain(head_norms).chain(post_norms).copied()
 }
 
 /// One transformer block. Matrices are `(outputs, inputs)`.
@@ -31,11 +35,17 @@ pub(super) struct Layer<Matrix, Vector> {
     pub(super) query: Matrix,
     pub(super) key: Matrix,
     pub(super) value: Matrix,
+    /// Of queries, keys and values.
+    pub(super) biases: Option<[Vector; 3]>,
+    /// Of queries and keys.
+    pub(super) head_norms: Option<[Vector; 2]>,
     pub(super) attention_output: Matrix,
     pub(super) feed_forward_norm: Vector,
     pub(super) gate: Matrix,
     pub(super) up: Matrix,
     pub(super) down: Matrix,
+    /// Of what attention and feed-forward network add.
+    pub(super) post_norms: Option<[Vector; 2]>,
 }
 
 impl<Matrix, Vector> Layer<Matrix, Vector> {
@@ -47,20 +57,38 @@ impl<Matrix, Vector> Layer<Matrix, Vector> {
         vector: impl Fn(&str, usize) -> Result<Vector, EngineError>,
     ) -> Result<Self, EngineError> {
         let matrix = |name: &str, outputs, inputs| matrix(&format!("blk.{index}.{name}.weight"), outputs, inputs);
-        let vector = |name: &str| vector(&format!("blk.{index}.{name}.weight"), parameters.embedding);
-        let (embedding, feed_forward) = (parameters.embedding, parameters.feed_forward);
-        let queries = parameters.heads * parameters.head_size;
-        let keys = parameters.key_heads * parameters.head_size;
+        let vector = |name: &str, length| vector(&format!("blk.{index}.{name}"), length);
+        let Parameters { family, embedding, feed_forward, head_size, .. } = *parameters;
+        let (queries, keys) = (parameters.heads * head_size, parameters.key_heads * head_size);
+        let biases = || {
+            Ok::<_, EngineError>([
+                vector("attn_q.bias", queries)?,
+                vector("attn_k.bias", keys)?,
+                vector("attn_v.bias", keys)?,
+            ])
+        };
+        let head_norms = || {
+            Ok::<_, EngineError>([vector("attn_q_norm.weight", head_size)?, vector("attn_k_norm.weight", head_size)?])
+        };
+        let post_norms = || {
+            Ok::<_, EngineError>([
+                vector("post_attention_norm.weight", embedding)?,
+                vector("post_ffw_norm.weight", embedding)?,
+            ])
+        };
         Ok(Self {
-            attention_norm: vector("attn_norm")?,
+            attention_norm: vector("attn_norm.weight", embedding)?,
             query: matrix("attn_q", queries, embedding)?,
             key: matrix("attn_k", keys, embedding)?,
             value: matrix("attn_v", keys, embedding)?,
+            biases: family.biases.then(biases).transpose()?,
+            head_norms: family.head_norms.then(head_norms).transpose()?,
             attention_output: matrix("attn_output", embedding, queries)?,
-            feed_forward_norm: vector("ffn_norm")?,
+            feed_forward_norm: vector("ffn_norm.weight", embedding)?,
             gate: matrix("ffn_gate", feed_forward, embedding)?,
             up: matrix("ffn_up", feed_forward, embedding)?,
             down: matrix("ffn_down", embedding, feed_forward)?,
+            post_norms: family.post_norms.then(post_norms).transpose()?,
         })
     }
 

@@ -15,14 +15,15 @@ mod session;
 use std::sync::Arc;
 
 use aios_kernels::{BLOCK, Isa, LANES, Matrix, Packer, Shape};
-use aios_models::formats::kernel as format;
+use aios_models::formats;
 
 use self::batcher::Batcher;
 use self::pass::Context;
 use self::prefixes::Prefixes;
+use super::family::Pairs;
 use super::layer::{Layer, Loader};
 use super::parameters::Parameters;
-use super::{info, rope_frequencies};
+use super::{info, local_rope_frequencies, rope_frequencies};
 use crate::engine::threads::team;
 use crate::engine::{Engine, EngineError, EngineInfo, Session};
 use crate::gguf::{Gguf, TensorInfo};
@@ -56,6 +57,7 @@ struct Weights {
     norm: Vec<f32>,
     head: Arc<Matrix>,
     frequencies: Vec<f64>,
+    local_frequencies: Option<Vec<f64>>,
 }
 
 impl Weights {
@@ -66,21 +68,29 @@ impl Weights {
     }
 }
 
-/// Whether all matrices have formats, and all rows lengths, that the kernels know.
-pub(super) fn supports(gguf: &Gguf, parameters: &Parameters) -> bool {
-    let whole = |size: usize, step: usize| size.is_multiple_of(step);
+/// Why the kernels can't compute a model: the first matrix in a format, or of a size, that they don't know.
+pub(super) fn obstacle(gguf: &Gguf, parameters: &Parameters) -> Option<String> {
     let queries = parameters.heads * parameters.head_size;
-    whole(parameters.embedding, BLOCK)
-        && whole(parameters.feed_forward, BLOCK)
-        && whole(queries, BLOCK)
-        && whole(parameters.head_size, LANES)
-        && gguf.tensors().values().filter(|tensor| tensor.shape.len() == 2).all(|tensor| shape(tensor).is_some())
+    // Pairs of both halves are in two registers.
+    let head_step = match parameters.family.pairs {
+        Pairs::Adjacent => LANES,
+        Pairs::Halves => 2 * LANES,
+    };
+    let sizes = [
+        ("embeddings", parameters.embedding, BLOCK),
+        ("a feed-forward network", parameters.feed_forward, BLOCK),
+        ("queries", queries, BLOCK),
+        ("heads", parameters.head_size, head_step),
+    ];
+    let odd = sizes.into_iter().find(|(_, size, step)| !size.is_multiple_of(*step));
+    odd.map(|(what, size, step)| format!("it has {what} of {size} values, no multiple of {step}"))
+        .or_else(|| formats::obstacle(gguf))
 }
 
 /// A tensor's shape in the kernels' terms; `None` for formats and sizes that they don't know.
 fn shape(tensor: &TensorInfo) -> Option<Shape> {
     let [rows, columns] = tensor.shape[..] else { return None };
-    Shape::new(format(tensor.dtype)?, rows, columns).ok()
+    Shape::new(formats::kernel(tensor.dtype)?, rows, columns).ok()
 }
 
 impl Native {
@@ -107,8 +117,9 @@ impl Native {
             false => Arc::clone(&embedding),
         };
         let frequencies = rope_frequencies(gguf, &parameters)?;
+        let local_frequencies = local_rope_frequencies(&parameters);
         let info = info(gguf, &parameters, isa.name());
-        let weights = Weights { isa, parameters, embedding, layers, norm, head, frequencies };
+        let weights = Weights { isa, parameters, embedding, layers, norm, head, frequencies, local_frequencies };
         let (batcher, prefixes) = (Batcher::default(), Prefixes::new(prefix_cache));
         Ok(Self { info, model: Arc::new(Model { weights, batcher, prefixes }) })
     }

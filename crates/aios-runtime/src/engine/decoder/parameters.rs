@@ -22,9 +22,25 @@ pub(super) struct Parameters {
     /// Tokens that a session holds.
     pub(super) context: usize,
     pub(super) norm_epsilon: f32,
+    /// What embeddings are multiplied by.
+    pub(super) embedding_scale: f32,
+    /// What products of queries and keys are multiplied by.
+    pub(super) attention_scale: f32,
     pub(super) rope_base: f64,
-    /// Linear stretching of positions; 1 without.
+    /// Linear stretching of positions; 1 without. Local layers have none.
     pub(super) rope_divisor: f64,
+    /// What local layers have; `None` where all are global.
+    pub(super) local: Option<Local>,
+}
+
+/// Layers in which a token sees only those next to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Local {
+    /// How many positions, its own included, a token sees.
+    pub(super) window: usize,
+    /// The last of each so many layers is global; 0 where none is.
+    period: usize,
+    pub(super) rope_base: f64,
 }
 
 impl Parameters {
@@ -62,12 +78,21 @@ impl Parameters {
         if context == 0 {
             return refuse("can't be loaded with a context of 0 tokens".to_owned());
         }
+        for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+            if keys.float(key)?.is_some_and(|bound| bound != 0.0) {
+                return refuse(format!("has {}, which is not supported", keys.name(key)));
+            }
+        }
         let epsilon_key = "attention.layer_norm_rms_epsilon";
         let norm_epsilon = gguf.require(&keys.name(epsilon_key), keys.float(epsilon_key)?)? as f32;
         let rope_base = keys.float("rope.freq_base")?.unwrap_or(10_000.0);
         if norm_epsilon.is_nan() || norm_epsilon <= 0.0 || rope_base <= 0.0 {
             return refuse("has a norm epsilon or rope base that is not above 0".to_owned());
         }
+        let scaled_head = match family.scale_of_shared {
+            Some(depth) if depth == layers => embedding / heads,
+            _ => head_size,
+        };
         Ok(Self {
             family,
             vocabulary,
@@ -79,9 +104,17 @@ impl Parameters {
             feed_forward: keys.size("feed_forward_length")?,
             context: context.min(trained),
             norm_epsilon,
+            embedding_scale: if family.scaled_embedding { (embedding as f32).sqrt() } else { 1.0 },
+            attention_scale: (scaled_head as f32).powf(-0.5),
             rope_base,
             rope_divisor: keys.rope_divisor()?,
+            local: keys.local()?,
         })
+    }
+
+    /// What layer `index` has where it is a local one.
+    pub(super) fn local_at(&self, index: usize) -> Option<&Local> {
+        self.local.as_ref().filter(|local| !(index + 1).is_multiple_of(local.period))
     }
 }
 
@@ -115,8 +148,8 @@ impl Keys<'_> {
 
     fn rope_divisor(&self) -> Result<f64, GgufError> {
         match self.gguf.string(&self.name("rope.scaling.type"))? {
-            None | Some("none") => Ok(1.0),
-            Some("linear") => match self.float("rope.scaling.factor")?.unwrap_or(1.0) {
+            Some("none") => Ok(1.0),
+            None | Some("linear") => match self.float("rope.scaling.factor")?.unwrap_or(1.0) {
                 factor if factor > 0.0 => Ok(factor),
                 factor => Err(self.gguf.error(format!("{} is {factor}", self.name("rope.scaling.factor")))),
             },
@@ -124,5 +157,17 @@ impl Keys<'_> {
                 Err(self.gguf.error(format!("rope scaling {other:?} is not supported; supported is \"linear\"")))
             }
         }
+    }
+
+    fn local(&self) -> Result<Option<Local>, GgufError> {
+        let window = self.count("attention.sliding_window")?.filter(|&window| window > 0);
+        let (Some(family), Some(window)) = (self.family.local, window) else { return Ok(None) };
+        let period = self.count("attention.sliding_window_pattern")?.unwrap_or(family.period);
+        let base_key = "rope.freq_base_swa";
+        let rope_base = self.float(base_key)?.unwrap_or(family.rope_base);
+        if rope_base <= 0.0 {
+            return Err(self.gguf.error(format!("{} is {rope_base}", self.name(base_key))));
+        }
+        Ok(Some(Local { window, period, rope_base }))
     }
 }

@@ -1,11 +1,12 @@
 //! A batch of tokens, of one context or of several, on its way through the layers.
 
 use aios_kernels::{
-    Activations, Attention, Cache, LANES, Matrix, Rope, Sequence, Span, Team, add, attend, gather, matmul, rms_norm,
-    scatter, swiglu,
+    Activations, Attention, Cache, LANES, Matrix, Rope, Sequence, Span, Team, add, add_bias, add_norm, attend, gather,
+    geglu, matmul, norm_heads, rms_norm, scatter, swiglu,
 };
 
 use super::Weights;
+use crate::engine::decoder::family::{Gate, Pairs};
 use crate::engine::decoder::layer::Layer;
 use crate::engine::threads::team;
 use crate::engine::{Cancel, EngineError};
@@ -89,6 +90,8 @@ pub(super) struct Pass {
     joined: Activations,
     gated: Activations,
     rope: Rope,
+    /// That of local layers.
+    local_rope: Option<Rope>,
 }
 
 impl Pass {
@@ -99,6 +102,10 @@ impl Pass {
         let keys = parameters.key_heads * parameters.head_size;
         let room = |columns: usize| vec![0.0; columns * BATCH];
         let take_values = weights.take_values();
+        let rope = match parameters.family.pairs {
+            Pairs::Adjacent => Rope::adjacent,
+            Pairs::Halves => Rope::halves,
+        };
         let rounded = |columns: usize| {
             let activations = Activations::new(BATCH, columns, team.threads());
             if take_values { activations.keep_values() } else { activations }
@@ -120,7 +127,8 @@ impl Pass {
             normed: rounded(parameters.embedding),
             joined: rounded(queries),
             gated: rounded(parameters.feed_forward),
-            rope: Rope::adjacent(weights.frequencies.clone()),
+            rope: rope(weights.frequencies.clone()),
+            local_rope: weights.local_frequencies.clone().map(rope),
         }
     }
 
@@ -142,11 +150,17 @@ impl Pass {
 
     fn embed(&mut self, weights: &Weights, contexts: &[Context], count: usize) {
         let hidden = &mut self.hidden[..self.row.len() * count];
+        let scale = weights.parameters.embedding_scale;
         for (index, token) in contexts.iter().flat_map(Context::next).enumerate() {
             weights.embedding.row(*token as usize, &mut self.row);
+            if scale != 1.0 {
+                self.row.iter_mut().for_each(|value| *value *= scale);
+            }
             scatter(&self.row, count, index, hidden);
         }
-        self.rope.set_positions(contexts.iter().flat_map(|context| context.first()..context.first() + context.step));
+        for rope in [Some(&mut self.rope), self.local_rope.as_mut()].into_iter().flatten() {
+            rope.set_positions(contexts.iter().flat_map(|context| context.first()..context.first() + context.step));
+        }
     }
 
     fn attention(
@@ -158,25 +172,18 @@ impl Pass {
         count: usize,
     ) {
         let (isa, team, parameters) = (weights.isa, self.team, &weights.parameters);
-        let hidden = &mut self.hidden[..parameters.embedding * count];
-        self.normed.fill(isa, team, count, |token, row| {
-            rms_norm(isa, hidden, count, token, &layer.attention_norm, parameters.norm_epsilon, row);
-        });
+        let window = parameters.local_at(index).map_or(usize::MAX, |local| local.window);
+        self.project(weights, layer, index, count);
         let queries = out(&mut self.queries, &layer.query, count);
         let keys = out(&mut self.keys, &layer.key, count);
         let values = out(&mut self.values, &layer.value, count);
-        let matrices = [&layer.query, &layer.key, &layer.value];
-        matmul(isa, team, matrices, &self.normed, [&mut *queries, &mut *keys, &mut *values]);
-        self.rope.apply(isa, team, queries);
-        self.rope.apply(isa, team, keys);
         let mut start = 0;
         for context in contexts.iter_mut() {
             let (first, span) = (context.first(), Span { start, tokens: context.step, batch: count });
             context.cache.store(isa, team, index, first, span, keys, values);
             start += context.step;
         }
-        let attention =
-            Attention { heads: parameters.heads, scale: (parameters.head_size as f32).powf(-0.5), window: usize::MAX };
+        let attention = Attention { heads: parameters.heads, scale: parameters.attention_scale, window };
         let sequences = contexts.iter().map(|context| Sequence {
             cache: &context.cache,
             first: context.first(),
@@ -187,22 +194,65 @@ impl Pass {
         self.joined.fill(isa, team, count, |token, row| gather(mixed, count, token, row));
         let change = out(&mut self.change, &layer.attention_output, count);
         matmul(isa, team, [&layer.attention_output], &self.joined, [&mut *change]);
-        add(hidden, change);
+        self.join(weights, layer.post_norms.as_ref().map(|[attention, _]| &attention[..]), count);
+    }
+
+    /// Queries, keys and values of the hidden values, as attention takes them.
+    fn project(&mut self, weights: &Weights, layer: &Layer<Matrix, Vec<f32>>, index: usize, count: usize) {
+        let (isa, team, parameters) = (weights.isa, self.team, &weights.parameters);
+        let hidden = &self.hidden[..parameters.embedding * count];
+        self.normed.fill(isa, team, count, |token, row| {
+            rms_norm(isa, hidden, count, token, &layer.attention_norm, parameters.norm_epsilon, row);
+        });
+        let queries = out(&mut self.queries, &layer.query, count);
+        let keys = out(&mut self.keys, &layer.key, count);
+        let values = out(&mut self.values, &layer.value, count);
+        let matrices = [&layer.query, &layer.key, &layer.value];
+        matmul(isa, team, matrices, &self.normed, [&mut *queries, &mut *keys, &mut *values]);
+        if let Some([query, key, value]) = &layer.biases {
+            add_bias(queries, count, query);
+            add_bias(keys, count, key);
+            add_bias(values, count, value);
+        }
+        if let Some([query, key]) = &layer.head_norms {
+            norm_heads(isa, team, queries, count, query, parameters.norm_epsilon);
+            norm_heads(isa, team, keys, count, key, parameters.norm_epsilon);
+        }
+        let local = self.local_rope.as_ref().filter(|_| parameters.local_at(index).is_some());
+        let rope = local.unwrap_or(&self.rope);
+        rope.apply(isa, team, queries);
+        rope.apply(isa, team, keys);
     }
 
     fn feed_forward(&mut self, weights: &Weights, layer: &Layer<Matrix, Vec<f32>>, count: usize) {
         let (isa, team, parameters) = (weights.isa, self.team, &weights.parameters);
-        let hidden = &mut self.hidden[..parameters.embedding * count];
+        let hidden = &self.hidden[..parameters.embedding * count];
         self.normed.fill(isa, team, count, |token, row| {
             rms_norm(isa, hidden, count, token, &layer.feed_forward_norm, parameters.norm_epsilon, row);
         });
         let gate = out(&mut self.gate, &layer.gate, count);
         let up = out(&mut self.up, &layer.up, count);
         matmul(isa, team, [&layer.gate, &layer.up], &self.normed, [&mut *gate, &mut *up]);
-        self.gated.fill(isa, team, count, |token, row| swiglu(isa, gate, up, count, token, row));
+        match parameters.family.gate {
+            Gate::Silu => self.gated.fill(isa, team, count, |token, row| swiglu(isa, gate, up, count, token, row)),
+            Gate::Gelu => self.gated.fill(isa, team, count, |token, row| geglu(isa, gate, up, count, token, row)),
+        }
         let change = out(&mut self.change, &layer.down, count);
         matmul(isa, team, [&layer.down], &self.gated, [&mut *change]);
-        add(hidden, change);
+        self.join(weights, layer.post_norms.as_ref().map(|[_, feed_forward]| &feed_forward[..]), count);
+    }
+
+    /// Adds what a layer's part has made to the hidden values, normed where there is a `norm`.
+    fn join(&mut self, weights: &Weights, norm: Option<&[f32]>, count: usize) {
+        let parameters = &weights.parameters;
+        let hidden = &mut self.hidden[..parameters.embedding * count];
+        let change = &self.change[..hidden.len()];
+        match norm {
+            None => add(hidden, change),
+            Some(weight) => {
+                add_norm(weights.isa, self.team, hidden, change, count, weight, parameters.norm_epsilon);
+            }
+        }
     }
 
     fn head(&mut self, weights: &Weights, contexts: &mut [Context], count: usize) {
