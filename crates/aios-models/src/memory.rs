@@ -9,6 +9,8 @@ use crate::{
 
 /// Tokens that go through the layers together.
 const BATCH: u64 = 128;
+/// Rows of logits: those that a context hands out, those of the tokens that the head takes together, and one on its way.
+const LOGITS: u64 = 1 + 8 + 1;
 /// A vocabulary takes so many times the room in memory, with its merges and indices, that it takes in the file.
 const VOCABULARY_FACTOR: u64 = 12;
 
@@ -50,7 +52,7 @@ impl Needs {
             .saturating_add(product(&[3, feed_forward]))
             .saturating_add(product(&[4, heads, head_size]));
         let vocabulary = gguf.tensors().get("token_embd.weight").map_or(0, |tensor| tensor.shape[0] as u64);
-        let scratch = product(&[BATCH, 4, row]).saturating_add(product(&[8, vocabulary]));
+        let scratch = product(&[BATCH, 4, row]).saturating_add(product(&[LOGITS, 4, vocabulary]));
         let header = &gguf.header().entries;
         let tokenizer = product(&[VOCABULARY_FACTOR, header.end - header.start]);
         Needs { weights: weights(gguf, native), tokenizer, cache, scratch }

@@ -205,5 +205,11 @@ fn the_cache_is_counted_by_context_and_slots() {
     assert_eq!(needs(64).cache, needs(512).cache / 8);
     let more = needs(512).total(3) - needs(512).total(1);
     assert_eq!(more, 2 * (needs(512).cache + needs(512).scratch));
+    // Layers, keys and values, key heads of 32, 512 tokens, 2 bytes.
+    for (family, layers, key_heads) in [("qwen2", 2, 1), ("qwen3", 2, 2), ("gemma3", 7, 1)] {
+        tiny_model::write_family(&path, family, |_, _| {});
+        let needs = Needs::of(&Gguf::open(&path).unwrap(), 8192);
+        assert_eq!(needs.cache, layers * 2 * key_heads * 32 * 512 * 2, "{family}");
+    }
     assert!(needs(512).weights >= gguf.tensors().values().map(|tensor| tensor.bytes as u64).sum::<u64>());
 }
