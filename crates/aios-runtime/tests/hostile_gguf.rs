@@ -15,6 +15,8 @@ use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
 use proptest::prelude::*;
 
+const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+
 struct Sample {
     folder: tempfile::TempDir,
 }
@@ -39,7 +41,16 @@ impl Sample {
         &self,
         change: impl FnOnce(&mut Vec<(String, Value)>, &mut Vec<(String, candle_core::quantized::QTensor)>),
     ) -> String {
-        tiny_model::write_with(&self.path(), change);
+        self.refusal_of_family("llama", change)
+    }
+
+    /// The reason for which a family's tiny model is refused after a change.
+    fn refusal_of_family(
+        &self,
+        family: &str,
+        change: impl FnOnce(&mut Vec<(String, Value)>, &mut Vec<(String, candle_core::quantized::QTensor)>),
+    ) -> String {
+        tiny_model::write_family(&self.path(), family, change);
         refusal(&self.path())
     }
 }
@@ -54,9 +65,9 @@ fn refusal(path: &Path) -> String {
     reason.strip_prefix(&start).unwrap_or_else(|| panic!("{reason:?} does not begin with {start:?}")).to_owned()
 }
 
-fn valid() -> Vec<u8> {
+fn valid(family: &str) -> Vec<u8> {
     let sample = Sample::new();
-    tiny_model::write(&sample.path());
+    tiny_model::write_family(&sample.path(), family, |_, _| {});
     std::fs::read(sample.path()).unwrap()
 }
 
@@ -109,7 +120,7 @@ fn counts_and_lengths_beyond_the_file_are_refused_before_memory_is_taken() {
 #[test]
 fn a_file_cut_short_at_any_place_is_refused() {
     let sample = Sample::new();
-    let bytes = valid();
+    let bytes = valid("llama");
     for end in (0..bytes.len() - 32).step_by(bytes.len() / 97) {
         sample.refusal(&bytes[..end]);
     }
@@ -206,15 +217,85 @@ fn tensors_that_are_missing_or_of_another_kind_are_refused() {
     assert_eq!(reason, "tensor blk.1.ffn_down.weight has shape [64], the metadata needs [64, 128]");
 }
 
+#[test]
+fn a_family_that_lacks_what_it_needs_or_has_what_it_does_not_know_is_refused() {
+    let sample = Sample::new();
+    for (family, name) in [
+        ("qwen2", "blk.1.attn_k.bias"),
+        ("qwen3", "blk.0.attn_q_norm.weight"),
+        ("gemma3", "blk.6.attn_k_norm.weight"),
+        ("gemma3", "blk.2.post_attention_norm.weight"),
+        ("gemma3", "blk.5.post_ffw_norm.weight"),
+    ] {
+        let reason = sample.refusal_of_family(family, |_, tensors| tensors.retain(|(other, _)| other != name));
+        assert_eq!(reason, format!("tensor {name} is missing"));
+        let reason = sample.refusal_of_family(family, |_, tensors| {
+            tensors.iter_mut().find(|(other, _)| other == name).unwrap().1 =
+                tiny_model::quantized(vec![0.0; 16], &[16], GgmlDType::F32);
+        });
+        assert!(reason.starts_with(&format!("tensor {name} has shape [16], the metadata needs [")), "{reason}");
+    }
+    for (family, name) in [
+        ("qwen2", "blk.0.attn_q_norm.weight"),
+        ("qwen2", "rope_freqs.weight"),
+        ("qwen3", "blk.0.attn_q.bias"),
+        ("qwen3", "blk.0.ffn_gate_inp.weight"),
+        ("gemma3", "blk.7.ffn_norm.weight"),
+        ("llama", "blk.0.post_ffw_norm.weight"),
+    ] {
+        let more = || tiny_model::quantized(vec![0.0; 64], &[64], GgmlDType::F32);
+        let reason = sample.refusal_of_family(family, |_, tensors| tensors.push((name.to_owned(), more())));
+        let expected = format!("tensor {name} is not part of the {family} architecture as it is supported here");
+        assert!(reason.starts_with(&expected), "{reason}");
+    }
+}
+
+#[test]
+fn sizes_and_formats_that_a_family_can_not_be_computed_in_are_refused() {
+    let sample = Sample::new();
+    for (key, value, reason) in [
+        ("gemma3.attention.key_length", Value::U32(16), "gemma3.attention.value_length is 32; only the head size 16"),
+        ("gemma3.attention.head_count_kv", Value::U32(3), "which does not divide"),
+        ("gemma3.attention.sliding_window", Value::I32(-1), "gemma3.attention.sliding_window is not a count"),
+        ("gemma3.attention.sliding_window_pattern", Value::Bool(true), "is not a count"),
+        ("gemma3.rope.freq_base_swa", Value::F32(0.0), "gemma3.rope.freq_base_swa is 0"),
+        ("gemma3.rope.scaling.type", Value::String("yarn".into()), "rope scaling \"yarn\" is not supported"),
+        ("gemma3.rope.scaling.factor", Value::F32(-8.0), "gemma3.rope.scaling.factor is -8"),
+        (
+            "gemma3.final_logit_softcapping",
+            Value::F32(30.0),
+            "has gemma3.final_logit_softcapping, which is not supported",
+        ),
+    ] {
+        let found = sample.refusal_of_family("gemma3", |metadata, _| {
+            metadata.retain(|(name, _)| name != key);
+            metadata.push((key.to_owned(), value));
+        });
+        assert!(found.contains(reason), "{key}: {found:?} does not contain {reason:?}");
+    }
+    let heads = sample.refusal_of_family("qwen2", |metadata, _| {
+        set(metadata, "qwen2.attention.head_count", Value::U32(4));
+        set(metadata, "qwen2.attention.head_count_kv", Value::U32(2));
+    });
+    assert!(heads.starts_with("it has heads of 16 values, no multiple of 32, and models of the qwen2"), "{heads}");
+    let format = sample.refusal_of_family("qwen3", |_, tensors| {
+        let tensor = &mut tensors.iter_mut().find(|(name, _)| name == "blk.1.attn_v.weight").unwrap().1;
+        *tensor = QTensor::quantize(&tensor.dequantize(&Device::Cpu).unwrap(), GgmlDType::F32).unwrap();
+    });
+    assert!(format.starts_with("matrix blk.1.attn_v.weight is in F32, which has no kernel, and models"), "{format}");
+    assert!(format.ends_with("make one with `aios model convert --format q8_0`"), "{format}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_damage_makes_loading_or_inference_panic(
+        family in prop::sample::select(&FAMILIES),
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..6),
     ) {
         let sample = Sample::new();
-        let mut bytes = valid();
+        let mut bytes = valid(family);
         // The header is a tenth of the file, and the part where damage matters.
         let header = bytes.len() / 8;
         for (place, value, anywhere) in damage {

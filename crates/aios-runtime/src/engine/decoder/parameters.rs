@@ -171,3 +171,79 @@ impl Keys<'_> {
         Ok(Some(Local { window, period, rope_base }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::gguf_file::{self, Value};
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+
+    /// The parameters of a Gemma with so many layers and with what a test adds.
+    fn gemma(layers: u32, more: &[(&str, Value)]) -> Parameters {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.gguf");
+        let table = Tensor::zeros((8, 32), DType::F32, &Device::Cpu).expect("a tensor");
+        let table = QTensor::quantize(&table, GgmlDType::F32).expect("a tensor of the file");
+        let sizes = [
+            ("context_length", 131_072),
+            ("embedding_length", 5376),
+            ("feed_forward_length", 21_504),
+            ("block_count", layers),
+            ("attention.head_count", 32),
+            ("attention.head_count_kv", 16),
+            ("attention.key_length", 128),
+        ];
+        let sizes = sizes.map(|(key, size)| (format!("gemma3.{key}"), Value::U32(size)));
+        let floats = [("attention.layer_norm_rms_epsilon", 1e-6), ("rope.freq_base", 1e6)];
+        let floats = floats.map(|(key, number)| (format!("gemma3.{key}"), Value::F32(number)));
+        let more = more.iter().map(|(key, value)| (format!("gemma3.{key}"), value.clone()));
+        let metadata: Vec<(String, Value)> = sizes.into_iter().chain(floats).chain(more).collect();
+        let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        let mut file = std::fs::File::create(&path).expect("a file");
+        gguf_file::write(&mut file, &metadata, &[("token_embd.weight", &table)]).expect("it is written");
+        let gguf = Gguf::open(&path).expect("it is valid");
+        let family = Family::of("gemma3").expect("a family");
+        Parameters::from_gguf(&gguf, family, 4096).expect("its parameters")
+    }
+
+    #[test]
+    fn each_sixth_layer_is_global_unless_the_file_says_otherwise() {
+        let window = ("attention.sliding_window", Value::U32(1024));
+        let global = |parameters: &Parameters| -> Vec<usize> {
+            (0..parameters.layers).filter(|&index| parameters.local_at(index).is_none()).collect()
+        };
+        let parameters = gemma(18, std::slice::from_ref(&window));
+        assert_eq!(global(&parameters), [5, 11, 17]);
+        let local = parameters.local_at(0).expect("a local layer");
+        assert_eq!((local.window, local.rope_base), (1024, 10_000.0));
+        assert_eq!(global(&gemma(18, &[])).len(), 18);
+        let pattern = |period: u32| ("attention.sliding_window_pattern", Value::U32(period));
+        assert_eq!(global(&gemma(5, &[window.clone(), pattern(2)])), [1, 3]);
+        assert!(global(&gemma(5, &[window, pattern(0)])).is_empty());
+    }
+
+    #[test]
+    fn global_layers_alone_are_stretched() {
+        let parameters = gemma(
+            18,
+            &[
+                ("attention.sliding_window", Value::U32(1024)),
+                ("rope.scaling.type", Value::String("linear".into())),
+                ("rope.scaling.factor", Value::F32(8.0)),
+            ],
+        );
+        assert_eq!((parameters.rope_base, parameters.rope_divisor), (1e6, 8.0));
+        let local = super::super::local_rope_frequencies(&parameters).expect("local layers");
+        assert_eq!((local.len(), local[0]), (64, 1.0));
+        assert!((local[32] - 0.01).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_largest_divides_scores_by_what_its_heads_share() {
+        assert_eq!(gemma(62, &[]).attention_scale, 168f32.powf(-0.5));
+        assert_eq!(gemma(48, &[]).attention_scale, 128f32.powf(-0.5));
+        assert_eq!(gemma(48, &[]).embedding_scale, 5376f32.sqrt());
+    }
+}
