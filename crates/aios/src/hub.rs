@@ -4,6 +4,7 @@
 //! a commit; a HEAD of the file, which tells its size and SHA-256 (`X-Linked-Size`, `X-Linked-Etag`); and a GET of the
 //! file, from any byte on. Tokens go to the hub alone, not to where it redirects.
 
+pub mod cached;
 mod download;
 mod error;
 mod progress;

@@ -340,3 +340,74 @@ fn a_model_of_an_unknown_architecture_comes_with_a_note() {
         "{output}"
     );
 }
+
+/// Lays a file down as the hub's own tools do: a blob by its hash, a link to it, and what `main` stands for.
+fn download_before(device: &Device, promised: &[u8], content: &[u8]) {
+    let repository = device.hub_home().join("hub").join(format!("models--{}", REPOSITORY.replace('/', "--")));
+    let snapshot = repository.join("snapshots").join(COMMIT);
+    for folder in [&repository.join("blobs"), &repository.join("refs"), &snapshot] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::write(repository.join("refs/main"), COMMIT).unwrap();
+    fs::write(repository.join("blobs").join(sha256(promised)), content).unwrap();
+    let link = snapshot.join("tiny.gguf");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(sha256(promised)), link).unwrap();
+}
+
+#[test]
+fn a_file_that_the_hubs_own_tools_have_is_not_downloaded_again() {
+    let (hub, device) = hub_and_device(&tiny());
+    download_before(&device, &tiny(), &tiny());
+    let output = device.aios(&["model", "pull", REPOSITORY]);
+    success(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("tiny.gguf is taken from"), "{output:?}");
+    assert_eq!(hub.state().served, 0);
+    assert_eq!(success(&device.aios(&["model", "verify"])), "tiny: signed\n");
+
+    let (hub, device) = hub_and_device(&tiny());
+    let mut damaged = tiny();
+    *damaged.last_mut().unwrap() ^= 1;
+    for copy in [&damaged[..], &damaged[..100]] {
+        download_before(&device, &tiny(), copy);
+        let output = device.aios(&["model", "pull", REPOSITORY, "--id", &format!("copy-{}", copy.len())]);
+        success(&output);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("is not the file that was promised"), "{output:?}");
+    }
+    assert_eq!(hub.state().served, 2 * tiny().len());
+}
+
+#[test]
+fn without_the_hub_what_its_own_tools_have_is_enough() {
+    let device = Device::new("http://127.0.0.1:9");
+    let pull = |arguments: &[&str]| {
+        let arguments = [&["model", "pull"], arguments].concat();
+        device.command(&arguments).env("HF_HUB_OFFLINE", "1").output().unwrap()
+    };
+    let error = failure(&pull(&[REPOSITORY]));
+    assert!(error.contains("HF_HUB_OFFLINE") && error.contains("there is no copy of"), "{error}");
+    let mut damaged = tiny();
+    damaged[1000] ^= 1;
+    download_before(&device, &tiny(), &damaged);
+    let error = failure(&pull(&[REPOSITORY]));
+    assert!(error.contains("HF_HUB_OFFLINE forbids to download tiny.gguf"), "{error}");
+    nothing_is_left(&device);
+
+    download_before(&device, &tiny(), &tiny());
+    success(&pull(&[REPOSITORY]));
+    let manifest = fs::read_to_string(device.directory().join("tiny/model.toml")).unwrap();
+    assert!(manifest.contains(&format!("revision = \"{COMMIT}\"")), "{manifest}");
+    success(&pull(&[&format!("{REPOSITORY}@{COMMIT}"), "--id", "by-commit"]));
+    let error = failure(&pull(&[&format!("{REPOSITORY}@v2"), "--id", "other"]));
+    assert!(error.contains("at revision v2"), "{error}");
+    assert_eq!(device.models(), ["by-commit", "tiny"]);
+}
+
+#[test]
+fn the_token_of_a_login_is_used() {
+    let (hub, device) = hub_and_device(&tiny());
+    hub.state().gated = true;
+    fs::create_dir_all(device.hub_home()).unwrap();
+    fs::write(device.hub_home().join("token"), TOKEN).unwrap();
+    success(&device.aios(&["model", "pull", REPOSITORY]));
+}

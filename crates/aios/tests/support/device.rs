@@ -31,6 +31,11 @@ impl Device {
         self.root().join("models")
     }
 
+    /// Where the hub's own tools keep their files.
+    pub fn hub_home(&self) -> PathBuf {
+        self.root().join("huggingface")
+    }
+
     /// Adds lines to `[models]`.
     pub fn configure(&self, lines: &str) {
         let path = self.root().join("aios.toml");
@@ -42,7 +47,8 @@ impl Device {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aios"));
         command.args(args).arg("--config").arg(self.root().join("aios.toml"));
-        command.env_remove("HF_ENDPOINT").env_remove("HF_TOKEN");
+        command.env_remove("HF_ENDPOINT").env_remove("HF_TOKEN").env_remove("HF_HUB_OFFLINE");
+        command.env("HF_HOME", self.hub_home());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -56,7 +56,8 @@ pub fn import(args: &ImportArgs, json: bool) -> Result<()> {
     finish(&local, staging, &id, facts, json)
 }
 
-fn copy(from: &Path, to: &PathBuf) -> Result<String> {
+/// Copies a file, and returns the SHA-256 of what was written.
+pub fn copy(from: &Path, to: &PathBuf) -> Result<String> {
     let mut source = File::open(from).with_context(|| from.display().to_string())?;
     let mut target = File::options()
         .read(true)

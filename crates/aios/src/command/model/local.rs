@@ -9,7 +9,10 @@ use aios_core::{
 use aios_models::{keys::Signing, store::Store, trust::Trust};
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cli::DeviceArgs, hub::Hub};
+use crate::{
+    cli::DeviceArgs,
+    hub::{Hub, cached},
+};
 
 /// This device, as far as models go.
 pub struct Local {
@@ -56,7 +59,7 @@ impl Local {
         if let Some(token) = env::var("HF_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
             return Ok(Some(token.trim().to_owned()));
         }
-        let Some(file) = &self.config.models.hub_token_file else { return Ok(None) };
+        let Some(file) = &self.config.models.hub_token_file else { return Ok(cached::login_token()) };
         // An absolute path stays as it is.
         let path = PathBuf::from(paths::SECRETS).join(file);
         let name = || format!("{} (models.hub-token-file)", path.display());

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cli::PullArgs,
-    hub::{Download, Hub, Progress, Repository, download},
+    hub::{Download, FileFacts, Hub, Progress, Repository, cached, download},
 };
 
 /// The file that is to become a model.
@@ -30,7 +30,11 @@ pub fn run(args: &PullArgs, json: bool) -> Result<()> {
     let expected = add::expected_hash(args.sha256.as_deref())?;
     let local = Local::open(&args.device)?;
     let hub = local.hub(args.retries)?;
-    let chosen = choose(&hub, hub.repository(name, revision)?, args.file.as_deref(), expected)?;
+    let chosen = if cached::is_offline() {
+        choose_offline(name, revision, args.file.as_deref(), expected)?
+    } else {
+        choose(&hub, hub.repository(name, revision)?, args.file.as_deref(), expected)?
+    };
     let id = args.id.clone().unwrap_or_else(|| add::id_of(&chosen.file));
 
     let staging = match local.store.stage(&id) {
@@ -47,6 +51,12 @@ pub fn run(args: &PullArgs, json: bool) -> Result<()> {
             staging.discard();
         }
         return Err(error.into());
+    }
+    if (present == 0 || cached::is_offline())
+        && let Err(error) = take_cached(&staging, &chosen)
+    {
+        staging.discard();
+        return Err(error);
     }
     let url = hub.file_url(&chosen.repository, &chosen.file);
     let what = format!("file {} of repository {}", chosen.file, chosen.repository.name);
@@ -66,6 +76,30 @@ pub fn run(args: &PullArgs, json: bool) -> Result<()> {
         licence: repository.licence,
     };
     add::finish(&local, staging, &id, facts, json)
+}
+
+/// Copies the file from where the hub's own tools have it, if they do. A copy that is not the promised file is left alone.
+fn take_cached(staging: &Staging, chosen: &Chosen) -> Result<()> {
+    let Some(path) = cached::file(&chosen.repository, &chosen.file) else { return offline_is_enough(chosen) };
+    let target = staging.file();
+    let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    if size == chosen.size && add::copy(&path, &target)? == chosen.sha256 {
+        eprintln!("{} is taken from {}", chosen.file, path.display());
+        return Ok(());
+    }
+    eprintln!("{} is not the file that was promised: its size or its sha256 differs", path.display());
+    if target.exists() {
+        fs::remove_file(&target).map_err(|error| StoreError::io(&target, error))?;
+    }
+    offline_is_enough(chosen)
+}
+
+/// An error where the file would have to be downloaded and must not be.
+fn offline_is_enough(chosen: &Chosen) -> Result<()> {
+    if cached::is_offline() {
+        bail!("HF_HUB_OFFLINE forbids to download {}, and {} has no good copy of it", chosen.file, cached::place());
+    }
+    Ok(())
 }
 
 /// `OWNER/NAME`, and the revision behind `@`.
@@ -88,8 +122,27 @@ fn parse(text: &str) -> Result<(&str, &str)> {
 
 fn choose(hub: &Hub, repository: Repository, file: Option<&str>, expected: Option<String>) -> Result<Chosen> {
     let file = pick(&repository, file)?;
-    let listed = repository.files.iter().find(|listed| listed.name == file);
     let facts = hub.facts(&repository, &file)?;
+    check(repository, file, facts, expected)
+}
+
+/// Chooses of what the hub's own tools downloaded before.
+fn choose_offline(name: &str, revision: &str, file: Option<&str>, expected: Option<String>) -> Result<Chosen> {
+    let Some(repository) = cached::repository(name, revision) else {
+        bail!(
+            "HF_HUB_OFFLINE forbids to ask the hub, and there is no copy of {name} at revision {revision} in {}",
+            cached::place()
+        );
+    };
+    let file = pick(&repository, file)?;
+    let size = repository.files.iter().find(|listed| listed.name == file).and_then(|listed| listed.size);
+    let Some(size) = size else { bail!("{file} is a broken link in {}", cached::place()) };
+    check(repository, file, FileFacts { size, sha256: None }, expected)
+}
+
+/// Compares what is known of a file's hash.
+fn check(repository: Repository, file: String, facts: FileFacts, expected: Option<String>) -> Result<Chosen> {
+    let listed = repository.files.iter().find(|listed| listed.name == file);
     let listed_hash = listed.and_then(|listed| listed.sha256.clone()).map(|hash| hash.to_ascii_lowercase());
     let listed_hash = listed_hash.filter(|hash| is_sha256(hash));
     if let (Some(listed), Some(told)) = (&listed_hash, &facts.sha256)
@@ -103,7 +156,7 @@ fn choose(hub: &Hub, repository: Repository, file: Option<&str>, expected: Optio
             bail!("{file} at the hub has sha256 {told}, and --sha256 expects {expected}: nothing was downloaded");
         }
         (None, None) => {
-            bail!("the hub tells no sha256 of {file}, so that it can't be checked: give one with --sha256");
+            bail!("nobody tells the sha256 of {file}, so that it can't be checked: give one with --sha256");
         }
         _ => {}
     }
