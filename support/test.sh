@@ -14,6 +14,11 @@ fi
 support/host-packages.sh "run-$ARCH" test
 O=$(cd "${O:-output}" && pwd)
 export O AIOS_TEST_MODEL=${AIOS_TEST_MODEL:-$O/images/models/smollm2-135m-instruct/model.gguf}
+if [ -z "${AIOS_TEST_GEMMA:-}" ]; then
+	MODEL_URL='' support/fetch-model.sh support/test-models/gemma3-270m.toml "$O/test-models"
+	AIOS_TEST_GEMMA=$O/test-models/gemma3-270m/model.gguf
+fi
+export AIOS_TEST_GEMMA
 
 # On the Buildroot base a second assembly is a second build of everything: `make reproducible` is for that.
 if [ "$(support/build.sh base)" = prebuilt ]; then SHARE_PROGRAMS=1 support/reproducible.sh; fi
