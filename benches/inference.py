@@ -1,176 +1,164 @@
 #!/usr/bin/env python3
-"""Inference beside llama.cpp: same GGUF, same threads, runs in turn, medians as ratios.
+"""Inference beside llama.cpp and stock candle: same GGUF, same threads, runs in turn, medians as ratios.
 
-Prints a table and writes a list of {case, unit, ours, peer, peer_name, ratio}; a ratio above 1 is better for aiOS.
-Speeds are tokens per second; `decode-N-at-D` generates N tokens behind D others; `load` is milliseconds until one token
-is there: for aiOS the load and one token as its benchmark reports them, for the peer a process that ends after one token;
-`peak-rss` is MiB of the process that ran the prefill and decode cases.
-
-Some cases are beside aiOS itself: `streams-8` generates in eight contexts at once, beside one; `first-token-warm` is a
-prompt of 512 tokens that begins as an earlier one did, beside one that does not; `memory` is the bytes of weights that
-generation reads, beside what the same threads read at best; `form` is generation of JSON by a schema, beside free
-generation.
+Prints a table and writes a list of rows, {model, threads, arithmetic, case, unit, ours, peer, peer_name, ratio, bar}; a
+ratio above 1 is better for aiOS, and `bar` is the least one that is wanted, where there is one. docs/benchmarks.md says
+what the cases are. Bars that are missed are named at the end; with --strict they also make the program fail.
 """
 
 import argparse
-import json
 import os
-import re
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 
-PREFILL = [128, 512]
-DECODE = [(64, 0), (256, 0), (64, 1024)]
-STREAMS = 8
-SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "records.schema.json")
-FIRST_TOKEN = 512
+import programs
+import rows
+import servers
+
+GROUPS = ("engine", "blas", "candle", "own", "server", "tool-call")
 
 
 def main():
     args = arguments()
-    peer = Peer(args.peer_root, args.model)
-    ours, theirs = {}, {}
+    runtime = programs.Runtime(args.runtime, args.isa)
+    peers = [programs.Llama(args.peer_root, False), programs.Llama(args.peer_root, True)]
+    subjects = [Subject(args, runtime, peers, model, threads) for model in usable(args, runtime)
+                for threads in args.threads]
     for number in range(args.rounds):
-        for side, run in ((ours, lambda: run_ours(args)), (theirs, lambda: peer.run(args.threads))):
-            for case, value in run().items():
-                side.setdefault(case, []).append(value)
+        for subject in subjects:
+            subject.run(number)
         print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
-    rows = [row(case, ours[case], theirs[case], peer.name) for case in ours if case in theirs]
-    rows += own_rows(ours)
-    report(rows, args)
+    found = [row for subject in subjects for row in subject.rows()]
+    rows.write(found, args.out)
+    return report(found, subjects, args)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runtime", required=True, help="the aios-runtime binary")
+    parser.add_argument("--candle", help="the runtime crate's example program that runs stock candle")
     parser.add_argument("--peer-root", required=True, help="root that peer-llama.sh unpacked")
-    parser.add_argument("--model", required=True, help="GGUF file")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--model", required=True, action="append", metavar="NAME=FILE",
+                        help="GGUF file and how it is called; calls of tools are raced on the first one")
+    parser.add_argument("--threads", type=numbers, default=default_threads(), metavar="N,N,...")
     parser.add_argument("--isa", help="instructions that aiOS computes with (avx2, ...); the CPU's fastest if not given")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", type=groups, default=GROUPS, metavar="GROUP,...", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--models", type=lambda text: text.split(","), metavar="NAME,...", help="of the models only these")
+    parser.add_argument("--strict", action="store_true", help="fail where a bar is missed")
     parser.add_argument("--out", required=True, help="JSON file to write")
     return parser.parse_args()
 
 
-def measured(command):
-    """Runs a command to its end: (standard output and error, peak resident memory in MiB, time in ms)."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        elapsed = (time.monotonic() - started) * 1000
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0), err.seek(0)
-        if process.returncode != 0:
-            sys.exit(f"error: {' '.join(command)} ended with {process.returncode}:\n{err.read()[-2000:]}")
-        return out.read(), usage.ru_maxrss / 1024, elapsed
+def numbers(text):
+    return [int(word) for word in text.split(",")]
 
 
-def case_name(count, depth):
-    return f"decode-{count}-at-{depth}" if depth else f"decode-{count}"
+def default_threads():
+    return [count for count in (1, 2) if count <= (os.cpu_count() or 1)]
 
 
-def run_ours(args):
-    common = [args.runtime, "bench", "--json", "--repeat", "1", "--model", args.model, "--threads", str(args.threads)]
-    if args.isa:
-        common += ["--isa", args.isa]
-
-    def bench(*options):
-        out, rss, _ = measured([*common, *options])
-        return json.loads(out), rss
-
-    cases = {}
-    for number, (count, depth) in enumerate(DECODE):
-        prefill = ",".join(map(str, PREFILL)) if number == 0 else "1"
-        figures, rss = bench("--prefill", prefill, "--decode", str(count), "--depth", str(max(depth, 1)))
-        decode = figures["decode"]["tokens_per_second"]
-        cases[case_name(count, depth)] = decode
-        if number == 0:
-            cases |= {f"prefill-{row['tokens']}": row["tokens_per_second"] for row in figures["prefill"]}
-            cases |= {"load": figures["load_ms"] + 1000 / decode, "peak-rss": rss}
-    figures, _ = bench("--prefill", "1", "--streams", str(STREAMS), "--first-token", str(FIRST_TOKEN), "--memory")
-    cases["streams"] = figures["decode"]["tokens_per_second"]
-    cases["cold"], cases["warm"] = figures["first_token"]["cold_ms"], figures["first_token"]["warm_ms"]
-    cases["memory"] = figures["memory_bytes_per_second"]
-    cases["token-bytes"] = figures["token_bytes"]
-    form = bench("--prefill", "1", "--decode", "256", "--schema", SCHEMA)[0]["form"]
-    cases |= {side: form[side]["tokens_per_second"] for side in ("formed", "free")}
-    return cases
+def groups(text):
+    asked = text.split(",")
+    if unknown := [word for word in asked if word not in GROUPS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(GROUPS)}")
+    return asked
 
 
-def own_rows(ours):
-    """The cases beside aiOS itself."""
-    read = [rate * size / 1e9 for rate, size in zip(ours["decode-64"], ours["token-bytes"])]
-    memory = [rate / 1e9 for rate in ours["memory"]]
-    return [
-        row(f"streams-{STREAMS}", ours["streams"], ours["decode-64"], "one stream", "tokens/s"),
-        row("first-token-warm", ours["warm"], ours["cold"], f"cold, {FIRST_TOKEN} tokens", "ms", True),
-        row("form", ours["formed"], ours["free"], "free generation", "tokens/s"),
-        row("memory", read, memory, "reading memory", "GB/s"),
-    ]
+def usable(args, runtime):
+    """Name, file and arithmetic of the models that the runtime can run; says which it can't."""
+    models = dict(named.split("=", 1) for named in args.model)
+    args.tool_model = next(iter(models))
+    if unknown := [name for name in args.models or () if name not in models]:
+        sys.exit(f"error: --models: {unknown[0]} is none of {', '.join(models)}")
+    for name, path in models.items():
+        if args.models and name not in args.models:
+            continue
+        try:
+            yield name, path, runtime.arithmetic(path)
+        except programs.Failed as reason:
+            print(f"skipped: {name}: {reason}")
 
 
-class Peer:
-    """Debian's llama.cpp, run inside its private root."""
+class Subject:
+    """One model with one number of threads, and all that was measured of it."""
 
-    def __init__(self, root, model):
-        self.root = root
-        link = os.path.join(root, "model.gguf")
-        if not os.path.exists(link) or not os.path.samefile(link, model):
-            with open(model, "rb") as source, open(link, "wb") as target:
-                target.write(source.read())
-        version = subprocess.run(self.command("llama-bench", "--version"), capture_output=True, text=True, check=True)
-        found = re.search(r"version: (\S+)", version.stdout + version.stderr)
-        self.name = f"llama.cpp {found.group(1)} -fa 1" if found else "llama.cpp -fa 1"
+    def __init__(self, args, runtime, peers, model, threads):
+        self.args, self.runtime, self.peers, self.threads = args, runtime, peers, threads
+        self.name, self.path, self.arithmetic = model
+        self.ours, self.own, self.own_peer, self.candle, self.races = {}, {}, {}, {}, []
+        self.llama = {peer.name: {} for peer in peers}
+        self.servers, self.llama_servers = {}, {}
+        self.with_candle = bool(args.candle) and "candle" in args.only
 
-    def command(self, program, *arguments):
-        enter = ["unshare", "--root", self.root] if os.geteuid() == 0 else ["unshare", "-r", "--root", self.root]
-        libraries = "/usr/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu/llama"
-        loader = ["/lib64/ld-linux-x86-64.so.2", "--library-path", libraries]
-        return [*enter, *loader, f"/usr/bin/{program}", *arguments]
+    def run(self, number):
+        """One sample of each case; who comes first is the same in each round, and rounds follow each other."""
+        only, where = self.args.only, (self.path, self.threads)
+        if {"engine", "blas", "candle"} & set(only):
+            add(self.ours, self.runtime.cases(*where))
+        for peer, group in zip(self.peers, ("engine", "blas")):
+            if group in only:
+                add(self.llama[peer.name], peer.cases(*where))
+        # It takes the longest and is far from every bar: one sample does.
+        if self.with_candle and number == 0:
+            self.run_candle()
+        if "own" in only:
+            for case, (mine, other) in self.runtime.own(*where).items():
+                add(self.own, {case: mine})
+                add(self.own_peer, {case: other})
+        race = "tool-call" in only and self.name == self.args.tool_model
+        if race or "server" in only:
+            mine, theirs, calls = servers.measure(self.args, *where, self.peers, number, race)
+            add(self.servers, mine)
+            for name, cases in theirs.items():
+                add(self.llama_servers.setdefault(name, {}), cases)
+            self.races += [calls] if calls else []
 
-    def run(self, threads):
-        shared = ["-m", "/model.gguf", "-t", str(threads)]
-        cases = {}
-        for number, (count, depth) in enumerate(DECODE):
-            prefill = ",".join(map(str, PREFILL)) if number == 0 else "0"
-            bench = ["-p", prefill, "-n", str(count), "-d", str(depth), "-fa", "1", "-r", "1", "-o", "json"]
-            out, rss, _ = measured(self.command("llama-bench", *shared, *bench))
-            for case in json.loads(out):
-                name = f"prefill-{case['n_prompt']}" if case["n_prompt"] else case_name(case["n_gen"], depth)
-                cases[name] = case["avg_ts"]
-            if number == 0:
-                cases["peak-rss"] = rss
-        one = ["-p", "The", "-n", "1", "-no-cnv", "--no-warmup", "-c", "2048"]
-        load = measured(self.command("llama-completion", *shared, *one))[2]
-        cases["load"] = load
-        return cases
+    def run_candle(self):
+        try:
+            add(self.candle, programs.candle_cases(self.args.candle, self.path, self.threads))
+        except programs.Failed as reason:
+            print(f"skipped: {self.name} in stock candle: {reason}")
+
+    def rows(self):
+        found = rows.peer_rows(self.ours, self.llama, self.candle)
+        found += rows.peer_rows(self.servers, self.llama_servers, {})
+        found += [rows.row(case, self.own[case], self.own_peer[case], programs.OWN_PEERS[case]) for case in self.own]
+        found += self.call_rows()
+        return rows.finish(found, self.name, self.threads, self.arithmetic)
+
+    def call_rows(self):
+        """The calls of all rounds. Only pairs of valid ones are compared; the others are counted."""
+        found = []
+        for case in ("cold", "warm"):
+            pairs = [pair for race in self.races for pair in getattr(race, case)]
+            if pairs:
+                row = rows.row(f"tool-call-{case}", *zip(*pairs), f"{self.races[0].peer}, grammar")
+                counts = {side: sum(race.failures[side] for race in self.races) for side in ("ours", "peer")}
+                found.append(row | {"calls": sum(race.calls for race in self.races), "failures": counts})
+        return found
 
 
-def row(case, ours, peer, peer_name, unit=None, smaller_is_better=None):
-    mine, theirs = statistics.median(ours), statistics.median(peer)
-    if unit is None:
-        unit = {"load": "ms", "peak-rss": "MiB"}.get(case, "tokens/s")
-        smaller_is_better = unit != "tokens/s"
-    ratio = theirs / mine if smaller_is_better else mine / theirs
-    return {"case": case, "unit": unit, "ours": round(mine, 1), "peer": round(theirs, 1), "peer_name": peer_name,
-            "ratio": round(ratio, 3)}
+def add(samples, cases):
+    for case, value in cases.items():
+        samples.setdefault(case, []).append(value)
 
 
-def report(rows, args):
-    print(f"{args.threads} threads, median of {args.rounds} rounds in turn; a ratio above 1 is better for aiOS")
-    print(f"{'case':17} {'unit':>9} {'aiOS':>9} {'peer':>9} {'ratio':>6}  peer")
-    for r in rows:
-        print(f"{r['case']:17} {r['unit']:>9} {r['ours']:>9} {r['peer']:>9} {r['ratio']:>6.2f}  {r['peer_name']}")
-    os.makedirs(os.path.dirname(args.out), exist_ok=True)
-    with open(args.out + ".new", "w", encoding="utf-8") as file:
-        json.dump(rows, file, indent=2)
-        file.write("\n")
-    os.replace(args.out + ".new", args.out)
+def report(found, subjects, args):
+    print(f"median of {args.rounds} rounds in turn; a ratio above 1 is better for aiOS")
+    print("\n".join(rows.table(found)))
+    for subject in subjects:
+        calls = sum(race.calls for race in subject.races)
+        failures = {side: sum(race.failures[side] for race in subject.races) for side in ("ours", "peer")}
+        if calls:
+            print(f"{subject.name}, {subject.threads} threads: of {calls} tool calls each, {failures['ours']} of aiOS and "
+                  f"{failures['peer']} of the peer were not valid")
+    below = rows.missed(found)
+    for row in below:
+        print(f"missed: {row['model']}, {row['threads']} threads, {row['case']}: {row['ratio']:.2f}, bar {row['bar']}")
+    if not below:
+        print("no bar is missed")
+    return 1 if below and args.strict else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -53,6 +53,8 @@ check_shell() {
 	shellcheck -x "${scripts[@]}"
 }
 
+check_benches() { PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches; }
+
 check_docs() {
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 	python3 support/check_links.py
@@ -76,7 +78,7 @@ check_package() {
 }
 
 buildroot_output=${O:-$PWD/output}/buildroot
-stages=7
+stages=8
 [ -z "${BUILDROOT:-}" ] || stages=$((stages + 1))
 has_kernel=$(find "$buildroot_output/build" -mindepth 2 -maxdepth 2 -path '*/linux-[0-9]*/.stamp_configured' -print -quit 2>/dev/null || true)
 [ -z "$has_kernel" ] || stages=$((stages + 1))
@@ -86,6 +88,7 @@ stage "lints (clippy)" "" -- check_clippy
 stage "lints for $(other_targets | paste -sd ' ') (clippy)" "" -- check_other_targets
 stage "dependencies (cargo-deny)" "" -- check_deny
 stage "shell scripts (shellcheck)" "" -- check_shell
+stage "benchmark scripts (unittest)" "" -- check_benches
 stage "documentation (rustdoc, links)" "" -- check_docs
 stage "defconfigs" "" -- support/configs.sh check
 [ -z "$has_kernel" ] || stage "kernel options" "" -- check_kernel
