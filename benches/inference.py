@@ -14,7 +14,8 @@ import programs
 import rows
 import servers
 
-GROUPS = ("engine", "blas", "candle", "own", "server", "tool-call")
+SERVED = ("server", "tool-call")
+GROUPS = ("engine", "blas", "candle", "own", *SERVED)
 
 
 def main():
@@ -46,7 +47,11 @@ def arguments():
     parser.add_argument("--models", type=lambda text: text.split(","), metavar="NAME,...", help="of the models only these")
     parser.add_argument("--strict", action="store_true", help="fail where a bar is missed")
     parser.add_argument("--out", required=True, help="JSON file to write")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.isa and set(SERVED) & set(args.only):
+        print(f"skipped: {', '.join(SERVED)}: a server computes with the CPU's fastest instructions, whatever --isa says")
+        args.only = [group for group in args.only if group not in SERVED]
+    return args
 
 
 def numbers(text):
