@@ -110,6 +110,10 @@ pub struct Runtime {
     pub context: usize,
     /// Memory of each model for the beginnings of prompts, which later prompts with the same beginning need not compute.
     pub prefix_cache: ByteSize,
+    /// Room on disk, for all models together, for the beginnings that requests ask to keep. `0B`: none are kept.
+    pub prefix_cache_disk: ByteSize,
+    /// A beginning on disk that no request used for so long is deleted. `0s`: never.
+    pub prefix_cache_retention: HumanDuration,
     /// Memory for all models together, with their contexts. `0B`: four fifths of what the machine or the unit has.
     pub memory_budget: ByteSize,
     /// A model that no request used for so long leaves memory, and comes back with the next request. `0s`: never.
@@ -171,6 +175,8 @@ impl Default for Runtime {
             queue: 16,
             context: 8192,
             prefix_cache: ByteSize(64 << 20),
+            prefix_cache_disk: ByteSize(256 << 20),
+            prefix_cache_retention: HumanDuration(Duration::from_secs(24 * 3600)),
             memory_budget: ByteSize(0),
             idle_unload: HumanDuration(Duration::ZERO),
             http: Http::default(),

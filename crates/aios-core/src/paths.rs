@@ -14,6 +14,10 @@ pub const IMAGE_CONFIG: &str = "/etc/aios/aios.toml";
 pub const DEVICE_CONFIG: &str = "/var/lib/aios/config/aios.toml";
 /// Secrets of this device, one file each.
 pub const SECRETS: &str = "/var/lib/aios/config/secrets";
+/// What the model runtime keeps.
+pub const RUNTIME_STATE: &str = "/var/lib/aios/runtime";
+/// Beginnings of prompts in there, a folder for each model.
+pub const PREFIXES: &str = "prefixes";
 /// Factory models, read-only.
 pub const FACTORY_MODELS: &str = "/usr/share/aios/models";
 /// Models that were installed on this device.

@@ -107,6 +107,17 @@ pub struct Trusted {
     pub manifest: Option<Manifest>,
 }
 
+impl Trusted {
+    /// What tells the file of the model in `folder` from every other: its hash, or where nobody vouches for it, what the
+    /// file system knows of it.
+    pub fn identity(&self, folder: &Path) -> io::Result<String> {
+        match &self.manifest {
+            Some(manifest) => Ok(manifest.sha256.clone()),
+            None => sight(&File::open(folder.join(MODEL_FILE))?, "unknown"),
+        }
+    }
+}
+
 impl Trust {
     /// Trusts every model whose file is the one of its manifest, if it has one.
     pub fn anything() -> Self {

@@ -73,12 +73,16 @@ pub trait Session: Send {
     /// length.
     fn resume(&mut self, tokens: &[u32]) -> usize;
 
+    /// Asks that the first `len` tokens of the context be known for longer than others, after a restart too. An engine that
+    /// keeps nothing does nothing.
+    fn pin(&mut self, _len: usize) {}
+
     /// Shortens the context to its first `len` tokens. Does nothing where it is no longer than that.
     fn truncate(&mut self, len: usize);
 }
 
 /// How many tokens both begin with.
-fn common(a: &[u32], b: &[u32]) -> usize {
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

@@ -40,6 +40,8 @@ pub struct GenerateRequest {
     pub guidance: Option<Guidance>,
     /// Asks for the probability of each token, and of so many likeliest others in its place.
     pub logprobs: Option<usize>,
+    /// How many tokens of the prompt's beginning are to be known for longer than others, after a restart too.
+    pub pin: usize,
     /// Whether drafts are looked up in prompt and answer.
     pub lookup: bool,
     /// Looked at before every token and inside the prefill.
@@ -207,7 +209,7 @@ impl Generation<'_> {
         let cached_tokens = session.resume(&prompt[..prompt.len() - 1]);
         let forced = self.guide.as_mut().map(Guide::begin).unwrap_or_default();
         let mut pass = self.pass(prompt[cached_tokens..].to_vec(), forced);
-        let mut prefilled = None;
+        let (mut prefilled, mut pin) = (None, self.request.pin);
         let finish = loop {
             if self.request.cancel.is_cancelled() {
                 return Err(GenerateError::Cancelled);
@@ -217,6 +219,7 @@ impl Generation<'_> {
             }
             // Nothing is gained by a draft behind the prompt: its pass is long, and there is no answer to learn from.
             if prefilled.is_some() {
+                session.pin(std::mem::take(&mut pin));
                 self.guess(session, &mut pass)?;
             }
             let before = session.len();
@@ -230,6 +233,9 @@ impl Generation<'_> {
                 }
             }
         };
+        if prefilled.is_some() {
+            session.pin(pin);
+        }
         self.answer.finish()?;
         let prefilled = prefilled.unwrap_or_else(Instant::now);
         Ok(Generated {

@@ -12,7 +12,7 @@ use crate::{
     sampling::Sampling,
     scheduler::{NotAdmitted, Scheduler},
     template::ChatMessage,
-    tools::{Choice, Tools},
+    tools::{Choice, Tool, Tools},
 };
 
 pub use crate::scheduler::{Completed, Event, FailedRun, Run};
@@ -56,6 +56,16 @@ pub enum Expected {
     Tools(Tools),
 }
 
+/// How long the beginning of a prompt is known to later requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// As long as there is room in memory.
+    #[default]
+    Memory,
+    /// On disk as well: of a chat, the instructions and tools that other chats may begin with; of a text, all of it.
+    Disk,
+}
+
 /// A request, whatever protocol it came by.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -75,6 +85,8 @@ pub struct Request {
     pub expected: Expected,
     /// Asks for the probability of each token, and of so many likeliest others in its place.
     pub logprobs: Option<usize>,
+    /// How long the beginning of the prompt is known to later requests.
+    pub retention: Retention,
 }
 
 /// Why a request was not let in.
@@ -166,26 +178,41 @@ impl Inference {
             NotAdmitted::Full => Refusal::QueueFull,
             NotAdmitted::Closing => Refusal::ShuttingDown,
         })?;
-        let Request { id, input, sampling, max_tokens, stop, expected, logprobs, .. } = request;
+        let Request { id, input, sampling, max_tokens, stop, expected, logprobs, retention, .. } = request;
         // A long prompt or a large form takes milliseconds, in which this thread could serve others.
         let preparing = model.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            Ok((tokens(&preparing, &input, &expected)?, guidance(&preparing, &expected)?))
+            let tokens = tokens(&preparing, &input, &expected)?;
+            let pin = pinned(&preparing, &tokens, &input, &expected, retention);
+            Ok((tokens, pin, guidance(&preparing, &expected)?))
         });
         let prepared = prepared.await.map_err(|error| Refusal::Internal { reason: error.to_string() })?;
-        let (prompt_tokens, guidance) = prepared?;
+        let (prompt_tokens, pin, guidance) = prepared?;
         let (cancel, lookup) = (Cancel::default(), true);
-        let request = GenerateRequest { prompt_tokens, sampling, max_tokens, stop, guidance, logprobs, lookup, cancel };
+        let request =
+            GenerateRequest { prompt_tokens, sampling, max_tokens, stop, guidance, logprobs, pin, lookup, cancel };
         let run = self.scheduler.submit(admission, id, model.clone(), request);
         Ok((model, run))
     }
 }
 
+fn tools(expected: &Expected) -> &[Tool] {
+    if let Expected::Tools(tools) = expected { &tools.tools } else { &[] }
+}
+
+/// How many of a prompt's tokens are to be kept on disk.
+fn pinned(model: &Resident, tokens: &[u32], input: &Input, expected: &Expected, retention: Retention) -> usize {
+    match (retention, input) {
+        (Retention::Memory, _) => 0,
+        (Retention::Disk, Input::Text(_)) => tokens.len(),
+        (Retention::Disk, Input::Chat(messages)) => model.shared_beginning(tokens, messages, tools(expected)),
+    }
+}
+
 fn tokens(model: &Resident, input: &Input, expected: &Expected) -> Result<Vec<u32>, Refusal> {
-    let tools = if let Expected::Tools(tools) = expected { &tools.tools[..] } else { &[] };
     let (tokens, param) = match input {
         Input::Text(text) => (model.text_tokens(text), "prompt"),
-        Input::Chat(messages) => (model.chat_tokens(messages, tools), "messages"),
+        Input::Chat(messages) => (model.chat_tokens(messages, tools(expected)), "messages"),
     };
     let tokens = tokens.map_err(|error| match error {
         PromptError::NoTemplate(_) | PromptError::Template(_) => Refusal::Template { reason: error.to_string() },

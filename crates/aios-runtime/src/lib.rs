@@ -13,6 +13,7 @@ pub mod engine;
 pub mod generate;
 pub mod grpc;
 pub mod inference;
+pub mod kept;
 pub mod model;
 pub mod openai;
 pub mod registry;

@@ -11,6 +11,7 @@ use aios_kernels::Isa;
 use crate::constraint::Grammars;
 use crate::engine::{self, Engine, EngineError};
 use crate::gguf::{Gguf, GgufError};
+use crate::kept::Shelf;
 use crate::template::{ChatMessage, ChatTemplate, TemplateError};
 use crate::tokenizer::{EncodeError, Tokenizer};
 use crate::tools::{Syntax, Tool};
@@ -25,12 +26,14 @@ pub struct LoadOptions {
     pub isa: Option<Isa>,
     /// Bytes of memory for the keys and values of prompts' beginnings, which later prompts may share; 0 for none.
     pub prefix_cache: usize,
+    /// Where those are kept that a request asks to keep; `None` for nowhere.
+    pub kept: Option<Shelf>,
 }
 
 impl LoadOptions {
     /// For contexts of at most `context` tokens, with what is fastest on this CPU, without memory for prompts' beginnings.
     pub fn new(context: usize) -> Self {
-        Self { context, isa: None, prefix_cache: 0 }
+        Self { context, isa: None, prefix_cache: 0, kept: None }
     }
 }
 
@@ -122,6 +125,19 @@ impl LoadedModel {
     pub fn chat_tokens(&self, messages: &[ChatMessage], tools: &[Tool]) -> Result<Vec<u32>, PromptError> {
         let template = self.template.as_ref().ok_or_else(|| PromptError::NoTemplate(self.id.clone()))?;
         Ok(self.tokenizer.encode_prompt(&template.render(messages, tools, true)?)?)
+    }
+
+    /// How many of a chat's `tokens` every chat with the same instructions (the system messages in front) and tools begins
+    /// with.
+    pub fn shared_beginning(&self, tokens: &[u32], messages: &[ChatMessage], tools: &[Tool]) -> usize {
+        let instructions = messages.iter().take_while(|message| message.role == "system").count();
+        // Another chat, whose first message begins with another letter.
+        let other = match messages.get(instructions).is_some_and(|message| message.content.starts_with('a')) {
+            true => "b",
+            false => "a",
+        };
+        let other = [&messages[..instructions], &[ChatMessage::new("user", other.to_owned())]].concat();
+        self.chat_tokens(&other, tools).map_or(0, |other| engine::common(&other, tokens))
     }
 
     /// How it writes calls of tools.

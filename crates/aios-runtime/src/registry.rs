@@ -25,7 +25,10 @@ use aios_models::{
 use tokio::sync::oneshot;
 
 pub use self::resident::{Resident, Using};
-use crate::model::{LoadOptions, LoadedModel};
+use crate::{
+    kept::{Place, Shelf},
+    model::{LoadOptions, LoadedModel},
+};
 
 /// The id that names the default model.
 pub const DEFAULT: &str = "default";
@@ -52,6 +55,8 @@ pub struct Settings {
     pub slots: usize,
     /// Bytes that all models in memory may need together. `None`: no bound.
     pub budget: Option<u64>,
+    /// Where beginnings of prompts are kept on disk; `None` for nowhere.
+    pub kept: Option<Place>,
 }
 
 /// The models of this machine.
@@ -209,35 +214,41 @@ impl Registry {
     async fn bring(self: &Arc<Self>, id: &str) -> Result<(LoadedModel, u64), RegistryError> {
         let panicked = |_| RegistryError::Load(format!("loading model '{id}' panicked"));
         let (worker, name) = (self.clone(), id.to_owned());
-        let (path, memory) =
+        let (path, memory, options) =
             tokio::task::spawn_blocking(move || worker.examine(&name)).await.map_err(panicked).flatten()?;
         self.make_room(id, memory).await?;
         let (worker, name) = (self.clone(), id.to_owned());
-        let read = move || (worker.settings.loader)(&name, &path, &worker.settings.options);
+        let read = move || (worker.settings.loader)(&name, &path, &options);
         let loaded = tokio::task::spawn_blocking(read).await.map_err(panicked)?;
         loaded.map(|model| (model, memory)).map_err(|error| RegistryError::Load(format!("{error:#}")))
     }
 
-    /// Checks that a model may be loaded, and counts the memory that it will need.
-    fn examine(&self, id: &str) -> Result<(PathBuf, u64), RegistryError> {
+    /// Checks that a model may be loaded, counts the memory that it will need, and says how it is loaded.
+    fn examine(&self, id: &str) -> Result<(PathBuf, u64, LoadOptions), RegistryError> {
         let path = self.path(id)?;
         tracing::info!(model = id, path = %path.display(), "loading model");
         let folder = path.parent().expect("invariant: the file lies in the model's folder");
-        self.settings.trust.check(folder).map_err(|error| refused(id, error))?;
+        let trusted = self.settings.trust.check(folder).map_err(|error| refused(id, error))?;
         let gguf = Gguf::open(&path).map_err(|error| RegistryError::Load(format!("model file {error}")))?;
-        let Settings { options, slots, .. } = &self.settings;
+        let Settings { options, slots, kept, .. } = &self.settings;
+        let shelf = |place: &Place| {
+            let identity = trusted.identity(folder).ok()?;
+            Some(Shelf { place: place.clone(), model: id.to_owned(), identity })
+        };
+        let options = LoadOptions { kept: kept.as_ref().and_then(shelf), ..options.clone() };
         let needs = Needs::of(&gguf, options.context);
         let with = |slots: usize| needs.total(slots).saturating_add(options.prefix_cache as u64);
         let (all, least) = (with(*slots), with(1));
-        Ok(match self.settings.budget {
+        let memory = match self.settings.budget {
             // Few requests are as long as the context, and not all slots are at work at once: a small machine gets its model.
             Some(budget) if least <= budget && budget < all => {
                 let (needed, available) = (size_text(all), size_text(budget));
                 tracing::warn!(model = id, needed, available, "no room for a whole context in each slot");
-                (path, budget)
+                budget
             }
-            _ => (path, all),
-        })
+            _ => all,
+        };
+        Ok((path, memory, options))
     }
 
     /// Unloads idle models, the one first that was not used for longest, until there is room for `needed` bytes.

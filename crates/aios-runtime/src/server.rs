@@ -28,6 +28,7 @@ use crate::{
     embedding::Embedder,
     grpc,
     inference::Inference,
+    kept::Place,
     model::{LoadOptions, LoadedModel},
     openai::{self, BodyLimits, Token, TokenError},
     registry::{Loader, Registry, RegistryError, Settings, budget},
@@ -42,6 +43,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Longest time between two looks for idle models.
 const IDLE_CHECK: Duration = Duration::from_secs(60);
+
+/// Time between two looks for beginnings of prompts that were kept for long enough.
+const KEPT_CHECK: Duration = Duration::from_secs(600);
 
 /// Calls at once on one gRPC connection; all that is on the way to the queue costs memory.
 const MAX_STREAMS: u32 = 256;
@@ -86,6 +90,7 @@ impl Default for Timeouts {
 pub struct Server {
     runtime: config::Runtime,
     trust: Trust,
+    kept: Option<Place>,
     token: Option<Token>,
     loader: Loader,
     timeouts: Timeouts,
@@ -149,7 +154,12 @@ impl Server {
         let (grpc, socket) = socket::bind(&runtime.grpc.socket)
             .map_err(|reason| ServeError::Socket { path: runtime.grpc.socket.clone(), reason })?;
         let trust = trust(models, state.as_deref());
-        Ok(Server { runtime, trust, token, loader, timeouts, http, address, grpc, socket })
+        let kept = state.map(|state| Place {
+            directory: state.join(paths::PREFIXES),
+            bytes: runtime.prefix_cache_disk.0,
+            age: runtime.prefix_cache_retention.0,
+        });
+        Ok(Server { runtime, trust, kept, token, loader, timeouts, http, address, grpc, socket })
     }
 
     /// The HTTP address, with the port that the system chose where 0 was configured.
@@ -160,7 +170,9 @@ impl Server {
     /// Loads the default model, serves until `shutdown` completes, and drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         tokio::pin!(shutdown);
-        let inference = Arc::new(inference(&self.runtime, self.trust, self.loader, self.timeouts.receiver)?);
+        let _kept = self.kept.clone().map(|place| AbortOnDrop::new(sweep(place)));
+        let place = self.kept.filter(|place| place.bytes > 0);
+        let inference = Arc::new(inference(&self.runtime, self.trust, self.loader, place, self.timeouts.receiver)?);
         if !self.runtime.default_model.is_empty() {
             notify(&[NotifyState::Status("loading the default model")]);
             tokio::select! {
@@ -212,6 +224,15 @@ async fn unload_idle(registry: Arc<Registry>, limit: Duration) {
     }
 }
 
+/// Deletes what was kept of prompts for long enough, or is more than there may be.
+async fn sweep(place: Place) {
+    loop {
+        let look = place.clone();
+        let _ = tokio::task::spawn_blocking(move || look.sweep()).await;
+        tokio::time::sleep(KEPT_CHECK).await;
+    }
+}
+
 /// A task that ends with this.
 struct AbortOnDrop(JoinHandle<()>);
 
@@ -231,6 +252,7 @@ fn inference(
     runtime: &config::Runtime,
     trust: Trust,
     loader: Loader,
+    kept: Option<Place>,
     receiver_timeout: Duration,
 ) -> Result<Inference, ServeError> {
     let default = Some(runtime.default_model.clone()).filter(|id| !id.is_empty());
@@ -238,7 +260,7 @@ fn inference(
     let options = LoadOptions { prefix_cache, ..LoadOptions::new(runtime.context) };
     let budget = Some(runtime.memory_budget.0).filter(|&bytes| bytes > 0).or_else(budget::automatic);
     let (dirs, slots) = (runtime.model_dirs.clone(), runtime.slots);
-    let settings = Settings { dirs, default, options, loader, trust, slots, budget };
+    let settings = Settings { dirs, default, options, loader, trust, slots, budget, kept };
     let registry = Arc::new(Registry::new(settings));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
     registry.release_sessions_by(scheduler.releaser());

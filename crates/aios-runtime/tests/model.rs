@@ -47,6 +47,7 @@ fn request(prompt_tokens: Vec<u32>, max_tokens: usize) -> GenerateRequest {
         stop: Vec::new(),
         guidance: None,
         logprobs: None,
+        pin: 0,
         lookup: false,
         cancel: Cancel::default(),
     }

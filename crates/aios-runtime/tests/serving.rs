@@ -21,7 +21,7 @@ use std::{
 use aios_models::trust::Trust;
 use aios_runtime::{
     embedding::Embedder,
-    inference::{Event, Expected, Inference, Input, Request, Run},
+    inference::{Event, Expected, Inference, Input, Request, Retention, Run},
     model::LoadOptions,
     registry::{Registry, Settings},
     sampling::Sampling,
@@ -218,6 +218,7 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
         trust: Trust::anything(),
         slots,
         budget: None,
+        kept: None,
     }));
     registry.load("default").await.unwrap();
     let scheduler = Scheduler::start(slots, 100, patience).unwrap();
@@ -235,6 +236,7 @@ async fn start(inference: &Inference, prompt: &str, temperature: f32) -> Run {
         stop: Vec::new(),
         expected: Expected::Text,
         logprobs: None,
+        retention: Retention::Memory,
     };
     inference.start(request).await.unwrap().1
 }

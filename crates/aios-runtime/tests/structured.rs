@@ -94,6 +94,7 @@ fn request(model: &LoadedModel, prompt: &str, form: Option<&Form>, temperature: 
         stop: Vec::new(),
         guidance: form.and_then(|form| guided(model, form)),
         logprobs: None,
+        pin: 0,
         lookup: true,
         cancel: Cancel::default(),
     }

@@ -79,6 +79,9 @@ pub struct InferRequest {
     /// What the answer must look like. Unset: any text. A form that can't be followed is INVALID_ARGUMENT.
     #[prost(message, optional, tag = "7")]
     pub form: ::core::option::Option<Form>,
+    /// How long the beginning of the prompt is known to later requests. Unset: in memory, as long as there is room.
+    #[prost(enumeration = "PromptCacheRetention", tag = "8")]
+    pub prompt_cache_retention: i32,
     #[prost(oneof = "infer_request::Input", tags = "2, 3")]
     pub input: ::core::option::Option<infer_request::Input>,
 }
@@ -141,6 +144,9 @@ pub struct Usage {
     pub prompt_tokens: u32,
     #[prost(uint32, tag = "2")]
     pub completion_tokens: u32,
+    /// Those of the prompt that were known, and not computed.
+    #[prost(uint32, tag = "3")]
+    pub cached_tokens: u32,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Timings {
@@ -285,6 +291,37 @@ impl Role {
             "ROLE_SYSTEM" => Some(Self::System),
             "ROLE_USER" => Some(Self::User),
             "ROLE_ASSISTANT" => Some(Self::Assistant),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PromptCacheRetention {
+    Unspecified = 0,
+    InMemory = 1,
+    /// On disk as well, within the bounds that the device sets: of a conversation, the system messages that other
+    /// conversations may begin with; of a prompt, all of it.
+    OnDisk = 2,
+}
+impl PromptCacheRetention {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROMPT_CACHE_RETENTION_UNSPECIFIED",
+            Self::InMemory => "PROMPT_CACHE_RETENTION_IN_MEMORY",
+            Self::OnDisk => "PROMPT_CACHE_RETENTION_ON_DISK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROMPT_CACHE_RETENTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROMPT_CACHE_RETENTION_IN_MEMORY" => Some(Self::InMemory),
+            "PROMPT_CACHE_RETENTION_ON_DISK" => Some(Self::OnDisk),
             _ => None,
         }
     }

@@ -81,6 +81,7 @@ fn answers(
             stop: Vec::new(),
             guidance: guidance.clone(),
             logprobs: None,
+            pin: 0,
             lookup: false,
             cancel: Cancel::default(),
         };

@@ -32,7 +32,7 @@ pub(super) fn load(
     let slow = isa.is_portable() && options.isa.is_none();
     match native::obstacle(gguf, &parameters) {
         None if !(slow && family.candle) => {
-            Ok(Box::new(native::Native::load(gguf, parameters, isa, options.prefix_cache)?))
+            Ok(Box::new(native::Native::load(gguf, parameters, isa, options)?))
         }
         Some(obstacle) if !family.candle => Err(gguf
             .error(format!(

@@ -2,7 +2,7 @@
 
 use aios_api::runtime::v1::{
     self as wire, EmbedRequest, EmbedResponse, Embedding, FinishReason, InferRequest, InferResponse, Message, Model,
-    ModelState, Role, Timings, Usage, form, infer_request, stream_infer_response::Done,
+    ModelState, PromptCacheRetention, Role, Timings, Usage, form, infer_request, stream_infer_response::Done,
 };
 use tonic::Status;
 
@@ -10,7 +10,7 @@ use crate::{
     constraint::Form,
     embedding::{self, EmbedError, Embeddings, MAX_INPUTS},
     generate::Finish,
-    inference::{Completed, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request},
+    inference::{Completed, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request, Retention},
     registry::{Listed, ListedState, RegistryError, Resident, millis},
     sampling::Sampling,
     template::ChatMessage,
@@ -18,6 +18,10 @@ use crate::{
 
 /// Checks a request and gives it a name.
 pub fn request(wire: InferRequest) -> Result<Request, Status> {
+    let retention = match wire.prompt_cache_retention() {
+        PromptCacheRetention::Unspecified | PromptCacheRetention::InMemory => Retention::Memory,
+        PromptCacheRetention::OnDisk => Retention::Disk,
+    };
     let input = match wire.input {
         Some(infer_request::Input::Prompt(text)) => Input::Text(text),
         Some(infer_request::Input::Conversation(conversation)) => {
@@ -48,6 +52,7 @@ pub fn request(wire: InferRequest) -> Result<Request, Status> {
         stop: wire.stop,
         expected: wire.form.map_or(Ok(Expected::Text), expected)?,
         logprobs: None,
+        retention,
     })
 }
 
@@ -97,6 +102,7 @@ pub fn done(model: &str, completed: &Completed) -> Done {
     let usage = Usage {
         prompt_tokens: saturating(generated.prompt_tokens),
         completion_tokens: saturating(generated.completion_tokens),
+        cached_tokens: saturating(generated.cached_tokens),
     };
     let timings = Timings {
         queue_ms: millis(completed.queue_time),

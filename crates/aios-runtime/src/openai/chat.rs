@@ -64,9 +64,11 @@ fn parse(id: String, mut fields: Fields) -> Result<(inference::Request, Delivery
     let delivery = sampling::delivery(&mut fields)?;
     let expected = expected(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
+    let retention = sampling::retention(&mut fields)?;
     fields.finish("", &[&UNSUPPORTED[..], &sampling::UNSUPPORTED].concat())?;
     let max_tokens = new.or(old);
-    Ok((inference::Request { id, model, input, sampling, max_tokens, stop, expected, logprobs }, delivery))
+    let request = inference::Request { id, model, input, sampling, max_tokens, stop, expected, logprobs, retention };
+    Ok((request, delivery))
 }
 
 fn expected(fields: &mut Fields) -> Result<Expected, ApiError> {
@@ -99,6 +101,7 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::Retention;
 
     fn parsed(body: Value) -> Result<(inference::Request, Delivery), ApiError> {
         parse("id".into(), Fields::parse(body.to_string().as_bytes()).unwrap())
@@ -123,6 +126,15 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!((request.max_tokens, delivery), (Some(3), Delivery::Whole));
         assert_eq!(request.stop, ["x"]);
+    }
+
+    #[test]
+    fn beginnings_are_kept_on_disk_where_that_is_asked_for() {
+        let asked = |value: Value| parsed(with("prompt_cache_retention", value)).unwrap().0.retention;
+        for value in [Value::Null, json!("in_memory"), json!("in-memory")] {
+            assert_eq!(asked(value), Retention::Memory);
+        }
+        assert_eq!(asked(json!("24h")), Retention::Disk);
     }
 
     #[test]
@@ -196,6 +208,8 @@ mod tests {
             ("top_logprobs", json!(21), "top_logprobs"),
             ("frequency_penalty", json!(0.5), "frequency_penalty"),
             ("top_k", json!(40), "top_k"),
+            ("prompt_cache_retention", json!("1h"), "prompt_cache_retention"),
+            ("prompt_cache_retention", json!(24), "prompt_cache_retention"),
             ("temperature", json!(2.5), "temperature"),
             ("temperature", json!("hot"), "temperature"),
             ("max_tokens", json!(0), "max_tokens"),

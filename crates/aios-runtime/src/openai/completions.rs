@@ -44,8 +44,10 @@ fn parse(id: String, mut fields: Fields) -> Result<(inference::Request, Delivery
     let expected = form::expected(&mut fields)?;
     // Even 0 asks for something: the chosen token's probability.
     let logprobs = fields.integer("logprobs", 0..=MOST_LOGPROBS)?.and_then(|top| usize::try_from(top).ok());
+    let retention = sampling::retention(&mut fields)?;
     fields.finish("", &[&UNSUPPORTED[..], &sampling::UNSUPPORTED].concat())?;
-    Ok((inference::Request { id, model, input, sampling, max_tokens, stop, expected, logprobs }, delivery))
+    let request = inference::Request { id, model, input, sampling, max_tokens, stop, expected, logprobs, retention };
+    Ok((request, delivery))
 }
 
 /// One text, alone or in an array.
@@ -92,6 +94,7 @@ mod tests {
             ("best_of", json!(2)),
             ("logprobs", json!(6)),
             ("suffix", json!("end")),
+            ("prompt_cache_retention", json!("for ever")),
             ("n", json!(3)),
             ("max_completion_tokens", json!(3)),
         ] {

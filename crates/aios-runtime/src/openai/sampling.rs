@@ -6,7 +6,11 @@ use super::{
     error::ApiError,
     fields::{Fields, Unsupported},
 };
-use crate::{inference::MAX_STOPS, registry, sampling::Sampling};
+use crate::{
+    inference::{MAX_STOPS, Retention},
+    registry,
+    sampling::Sampling,
+};
 
 /// Largest `max_tokens`. Beyond any context, and within every integer that a client may use.
 const MAX_TOKENS: i64 = i32::MAX as i64;
@@ -64,6 +68,18 @@ pub fn token_bound(fields: &mut Fields, key: &str) -> Result<Option<usize>, ApiE
 /// `stop`.
 pub fn stops(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     fields.strings("stop", MAX_STOPS)
+}
+
+/// `prompt_cache_retention`
+pub fn retention(fields: &mut Fields) -> Result<Retention, ApiError> {
+    match fields.string("prompt_cache_retention")?.as_deref() {
+        None | Some("in_memory" | "in-memory") => Ok(Retention::Memory),
+        Some("24h") => Ok(Retention::Disk),
+        Some(other) => {
+            let message = format!("'prompt_cache_retention' is '{other}'; it must be 'in_memory' or '24h'.");
+            Err(ApiError::invalid("prompt_cache_retention", "invalid_value", message))
+        }
+    }
 }
 
 /// `stream` and `stream_options`.

@@ -60,11 +60,16 @@ pub struct Started {
 impl Started {
     /// Starts the runtime with the configuration in `dir` and waits until it is ready.
     pub fn new(dir: &Path) -> Started {
+        Started::of(dir, runtime(dir))
+    }
+
+    /// Starts the runtime by `command` and waits until it is ready.
+    pub fn of(dir: &Path, mut command: Command) -> Started {
         let path = dir.join("notify.sock");
         let _ = std::fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_read_timeout(Some(PATIENCE)).unwrap();
-        let child = runtime(dir).env("NOTIFY_SOCKET", &path).spawn().unwrap();
+        let child = command.env("NOTIFY_SOCKET", &path).spawn().unwrap();
         let mut started = Started { child, heard: String::new() };
         let mut buffer = [0; 4096];
         while !started.heard.contains("READY=1") {

@@ -2,6 +2,7 @@
 
 mod add;
 mod convert;
+mod kept;
 mod list;
 mod local;
 mod pull;
@@ -19,6 +20,7 @@ use aios_api::runtime::v1::{
     UnloadModelRequest, form, infer_request::Input, runtime_service_client::RuntimeServiceClient,
     stream_infer_response::Event,
 };
+use aios_core::paths;
 use anyhow::{Context, Result, bail};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -78,7 +80,11 @@ fn remove(local: &Local, id: &str, force: bool, socket: &Path) -> Result<()> {
     if in_memory {
         bail!("model '{id}' is in memory: `aios model unload {id}` first, or add --force");
     }
-    Ok(local.store.remove(id)?)
+    local.store.remove(id)?;
+    kept::forget(Path::new(paths::RUNTIME_STATE), paths::PREFIXES, id).with_context(|| {
+        let folder = Path::new(paths::RUNTIME_STATE).join(paths::PREFIXES).join(id);
+        format!("model '{id}' is removed, but not what is kept of prompts to it: {}", folder.display())
+    })
 }
 
 pub fn ask(args: AskArgs, json: bool) -> Result<()> {
@@ -120,6 +126,7 @@ fn request(args: &AskArgs) -> Result<InferRequest> {
         max_tokens: Some(args.max_tokens),
         stop: Vec::new(),
         form: form(args)?.map(|form| Form { form: Some(form) }),
+        ..Default::default()
     })
 }
 

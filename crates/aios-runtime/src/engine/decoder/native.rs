@@ -27,6 +27,7 @@ use super::{info, local_rope_frequencies, rope_frequencies};
 use crate::engine::threads::team;
 use crate::engine::{Engine, EngineError, EngineInfo, Session};
 use crate::gguf::{Gguf, TensorInfo};
+use crate::model::LoadOptions;
 
 /// A model loaded into panels.
 pub(super) struct Native {
@@ -98,7 +99,7 @@ impl Native {
         gguf: &Gguf,
         parameters: Parameters,
         isa: Isa,
-        prefix_cache: usize,
+        options: &LoadOptions,
     ) -> Result<Self, EngineError> {
         let bytes = gguf.tensors().values().filter_map(shape).map(|shape| shape.bytes()).sum();
         let packer = Packer::new(team(), bytes)
@@ -120,7 +121,7 @@ impl Native {
         let local_frequencies = local_rope_frequencies(&parameters);
         let info = info(gguf, &parameters, isa.name());
         let weights = Weights { isa, parameters, embedding, layers, norm, head, frequencies, local_frequencies };
-        let (batcher, prefixes) = (Batcher::default(), Prefixes::new(prefix_cache));
+        let (batcher, prefixes) = (Batcher::default(), Prefixes::new(options, isa));
         Ok(Self { info, model: Arc::new(Model { weights, batcher, prefixes }) })
     }
 }

@@ -3,11 +3,16 @@
 //!
 //! A tree over blocks of tokens, bounded; what was not used for longest goes first, from the ends inwards. What is taken
 //! from it is what would be computed: a token's keys and values depend on nothing but the tokens before it.
+//!
+//! Pinned beginnings go last, and are on disk as well: what is known there and not here is read when a prompt needs it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aios_kernels::LANES;
+use aios_kernels::{Isa, LANES};
+
+use crate::kept::Kept;
+use crate::model::LoadOptions;
 
 /// The tokens of a block.
 type Tokens = [u32; LANES];
@@ -21,6 +26,10 @@ pub(super) struct Prefixes {
     tree: Mutex<Tree>,
     /// Bytes that its blocks may take.
     limit: usize,
+    /// Those on disk.
+    kept: Option<Kept>,
+    /// Held by whoever reads from disk: who wants the same finds it in the tree then.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -38,46 +47,69 @@ struct Node {
     block: Arc<[u16]>,
     used: u64,
     children: usize,
+    pinned: bool,
 }
 
 impl Prefixes {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { tree: Mutex::default(), limit }
+    /// For a model that computes with the instructions of `isa`.
+    pub(super) fn new(options: &LoadOptions, isa: Isa) -> Self {
+        let kept = options.kept.as_ref().map(|shelf| Kept::new(shelf, isa.name()));
+        Self { tree: Mutex::default(), limit: options.prefix_cache, kept, reading: Mutex::default() }
     }
 
-    /// The blocks of the longest known beginning of `tokens`.
-    pub(super) fn find(&self, tokens: &[u32]) -> Vec<Arc<[u16]>> {
-        let mut tree = self.tree();
-        tree.time += 1;
-        let (mut parent, time) = (ROOT, tree.time);
-        let mut blocks = Vec::new();
-        for tokens in tokens.as_chunks().0 {
-            let Some(node) = tree.nodes.get_mut(&(parent, *tokens)) else { break };
-            node.used = time;
-            parent = node.number;
-            blocks.push(Arc::clone(&node.block));
+    /// The blocks of the longest known beginning of `tokens`, each of `length` numbers. The disk is asked only for what
+    /// goes beyond `known` tokens.
+    pub(super) fn find(&self, tokens: &[u32], known: usize, length: usize) -> Vec<Arc<[u16]>> {
+        let found = self.tree().find(tokens);
+        let Some(kept) = &self.kept else { return found };
+        if kept.longest(tokens) <= found.len().max(known / LANES) {
+            return found;
         }
-        blocks
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.tree().find(tokens);
+        if kept.longest(tokens) <= found.len() {
+            return found;
+        }
+        let Some(blocks) = kept.read(tokens, length) else { return found };
+        self.insert(&tokens[..blocks.len() * LANES], true, |index| Arc::clone(&blocks[index]));
+        if blocks.len() > found.len() { blocks } else { found }
     }
 
     /// Takes the whole blocks of `tokens`; `block` gives those that are not known yet.
     pub(super) fn keep(&self, tokens: &[u32], block: impl Fn(usize) -> Vec<u16>) {
+        self.insert(tokens, false, |index| block(index).into());
+    }
+
+    /// Takes the whole blocks of `tokens` as [`keep`](Self::keep) does, as ones that go last, and has them written to disk:
+    /// as many as there is memory for.
+    pub(super) fn pin(&self, tokens: &[u32], block: impl Fn(usize) -> Vec<u16>) {
+        let blocks = self.insert(tokens, true, |index| block(index).into());
+        if let Some(kept) = &self.kept {
+            kept.put(&tokens[..blocks.len() * LANES], blocks);
+        }
+    }
+
+    /// Takes whole blocks, and returns those of them that there is room for.
+    fn insert(&self, tokens: &[u32], pinned: bool, block: impl Fn(usize) -> Arc<[u16]>) -> Vec<Arc<[u16]>> {
         let mut tree = self.tree();
         tree.time += 1;
         let (mut parent, time) = ((ROOT, None), tree.time);
+        let mut blocks = Vec::new();
         for (index, tokens) in tokens.as_chunks().0.iter().enumerate() {
             let key = (parent.0, *tokens);
             if let Some(node) = tree.nodes.get_mut(&key) {
                 node.used = time;
+                node.pinned |= pinned;
+                blocks.push(Arc::clone(&node.block));
                 parent = (node.number, Some(key));
                 continue;
             }
-            let block: Arc<[u16]> = block(index).into();
+            let block = block(index);
             let bytes = size_of_val(&*block);
             // What this very prompt has put there is not given up for more of it.
             while tree.bytes + bytes > self.limit && tree.drop_oldest(time) {}
             if tree.bytes + bytes > self.limit {
-                return;
+                break;
             }
             tree.last_node += 1;
             let number = tree.last_node;
@@ -85,9 +117,11 @@ impl Prefixes {
             if let Some(node) = parent.1.and_then(|key| tree.nodes.get_mut(&key)) {
                 node.children += 1;
             }
-            tree.nodes.insert(key, Node { number, block, used: time, children: 0 });
+            blocks.push(Arc::clone(&block));
+            tree.nodes.insert(key, Node { number, block, used: time, children: 0, pinned });
             parent = (number, Some(key));
         }
+        blocks
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
@@ -96,10 +130,23 @@ impl Prefixes {
 }
 
 impl Tree {
-    /// Drops the end that was not used for longest, if that was before `time`.
+    fn find(&mut self, tokens: &[u32]) -> Vec<Arc<[u16]>> {
+        self.time += 1;
+        let (mut parent, time) = (ROOT, self.time);
+        let mut blocks = Vec::new();
+        for tokens in tokens.as_chunks().0 {
+            let Some(node) = self.nodes.get_mut(&(parent, *tokens)) else { break };
+            node.used = time;
+            parent = node.number;
+            blocks.push(Arc::clone(&node.block));
+        }
+        blocks
+    }
+
+    /// Drops the end that was not used for longest, if that was before `time`; a pinned one only where there are no others.
     fn drop_oldest(&mut self, time: u64) -> bool {
         let ends = self.nodes.iter().filter(|(_, node)| node.children == 0 && node.used < time);
-        let Some((key, _)) = ends.min_by_key(|(_, node)| node.used) else { return false };
+        let Some((key, _)) = ends.min_by_key(|(_, node)| (node.pinned, node.used)) else { return false };
         let key = *key;
         if let Some(node) = self.nodes.remove(&key) {
             self.bytes -= size_of_val(&*node.block);
@@ -124,13 +171,21 @@ mod tests {
         prefixes.keep(&tokens(numbers), |index| vec![numbers[index] as u16; 8]);
     }
 
+    fn pin(prefixes: &Prefixes, numbers: &[u32]) {
+        prefixes.pin(&tokens(numbers), |index| vec![numbers[index] as u16; 8]);
+    }
+
+    fn prefixes(limit: usize) -> Prefixes {
+        Prefixes::new(&LoadOptions { prefix_cache: limit, ..LoadOptions::new(512) }, Isa::detect())
+    }
+
     fn found(prefixes: &Prefixes, numbers: &[u32]) -> Vec<u16> {
-        prefixes.find(&tokens(numbers)).iter().map(|block| block[0]).collect()
+        prefixes.find(&tokens(numbers), 0, 8).iter().map(|block| block[0]).collect()
     }
 
     #[test]
     fn the_longest_common_beginning_is_found() {
-        let prefixes = Prefixes::new(1 << 20);
+        let prefixes = prefixes(1 << 20);
         keep(&prefixes, &[1, 2, 3]);
         keep(&prefixes, &[1, 2, 4, 5]);
         assert_eq!(found(&prefixes, &[1, 2, 3, 9]), [1, 2, 3]);
@@ -138,13 +193,13 @@ mod tests {
         assert!(found(&prefixes, &[2]).is_empty());
         let mut partial = tokens(&[1, 2]);
         partial.pop();
-        assert_eq!(prefixes.find(&partial).len(), 1, "only whole blocks count");
+        assert_eq!(prefixes.find(&partial, 0, 8).len(), 1, "only whole blocks count");
     }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first_and_never_a_middle() {
         let block = size_of::<[u16; 8]>();
-        let prefixes = Prefixes::new(4 * block);
+        let prefixes = prefixes(4 * block);
         keep(&prefixes, &[1, 2]);
         keep(&prefixes, &[3, 4]);
         found(&prefixes, &[1, 2]);
@@ -159,8 +214,25 @@ mod tests {
 
     #[test]
     fn without_room_nothing_is_kept() {
-        let prefixes = Prefixes::new(0);
+        let prefixes = prefixes(0);
         keep(&prefixes, &[1]);
         assert!(found(&prefixes, &[1]).is_empty());
+    }
+    #[test]
+    fn pinned_beginnings_go_last_and_still_have_a_bound() {
+        let block = size_of::<[u16; 8]>();
+        let prefixes = prefixes(4 * block);
+        pin(&prefixes, &[1, 2]);
+        keep(&prefixes, &[3, 4]);
+        keep(&prefixes, &[5, 6]);
+        assert_eq!(found(&prefixes, &[1, 2]), [1, 2]);
+        assert_eq!(found(&prefixes, &[5, 6]), [5, 6]);
+        assert!(found(&prefixes, &[3, 4]).is_empty());
+        pin(&prefixes, &[5, 6]);
+        pin(&prefixes, &[7]);
+        assert_eq!(found(&prefixes, &[1, 2]), [1], "of pinned ones, the one that was not used for longest goes");
+        keep(&prefixes, &[8, 9, 10, 11, 12]);
+        assert_eq!(found(&prefixes, &[8, 9, 10, 11, 12]).len(), 4, "what is pinned does not keep others out");
+        assert_eq!(prefixes.tree().bytes, 4 * block);
     }
 }

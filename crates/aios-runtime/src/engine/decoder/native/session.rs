@@ -77,11 +77,18 @@ impl Session for NativeSession {
             self.model.keep(context);
             context.history.truncate(common);
         }
-        for (index, block) in self.model.prefixes.find(tokens).iter().enumerate().skip(common / LANES) {
+        let blocks = self.model.prefixes.find(tokens, common, context.cache.block_length());
+        for (index, block) in blocks.iter().enumerate().skip(common / LANES) {
             context.cache.set_block(index, block);
             context.history.truncate(index * LANES);
             context.history.extend_from_slice(&tokens[index * LANES..][..LANES]);
         }
         context.history.len()
+    }
+
+    fn pin(&mut self, len: usize) {
+        let Some(context) = &self.context else { return };
+        let len = len.min(context.history.len());
+        self.model.prefixes.pin(&context.history[..len], |block| context.cache.block(block));
     }
 }
