@@ -1,5 +1,6 @@
 //! Speed and memory of the engine alone, without a server.
 
+mod first;
 mod form;
 
 use std::path::{Path, PathBuf};
@@ -106,6 +107,9 @@ pub struct FirstToken {
     pub cold_ms: f64,
     /// Median time, in milliseconds, where all whole blocks of it but the last were.
     pub warm_ms: f64,
+    /// Median time, in milliseconds, where these were kept on disk by an earlier process; `None` where the engine keeps
+    /// nothing.
+    pub kept_ms: Option<f64>,
 }
 
 /// A number of tokens and how fast they went.
@@ -137,8 +141,9 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
     }
     let streams = if report.streams == 1 { String::new() } else { format!(" in {} streams", report.streams) };
     println!("decode {} tokens{streams}: {:.1} tokens/s", report.decode.tokens, report.decode.tokens_per_second);
-    if let Some(FirstToken { tokens, cold_ms, warm_ms }) = report.first_token {
-        println!("first token of {tokens}: {cold_ms:.1} ms, with a known beginning {warm_ms:.1} ms");
+    if let Some(FirstToken { tokens, cold_ms, warm_ms, kept_ms }) = report.first_token {
+        let kept = kept_ms.map(|kept| format!(", with one from disk {kept:.1} ms")).unwrap_or_default();
+        println!("first token of {tokens}: {cold_ms:.1} ms, with a known beginning {warm_ms:.1} ms{kept}");
     }
     if let Some(memory) = report.memory_bytes_per_second {
         let read = report.token_bytes as f64 * report.decode.tokens_per_second;
@@ -196,7 +201,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
         peak_rss_bytes: peak_rss_bytes()?,
         first_token: arguments
             .first_token
-            .map(|tokens| time_first_token(&model, tokens, arguments.repeat))
+            .map(|tokens| first::measure(&model, tokens, &options, arguments))
             .transpose()?,
         memory_bytes_per_second: arguments
             .memory
@@ -246,26 +251,6 @@ fn time_decode(sessions: &mut [Box<dyn Session>], prompt: &[u32], count: usize) 
         }
         Ok(started.elapsed())
     })
-}
-
-/// Prompts that differ from their first token on, and then each with another end.
-fn time_first_token(model: &LoadedModel, tokens: usize, repeat: usize) -> Result<FirstToken> {
-    ensure!(tokens > 32, "--first-token must be above 32");
-    let mut sessions = [model.engine.session()?, model.engine.session()?];
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..repeat {
-        let mut prompt = prompt(tokens, model.engine.info().vocabulary);
-        prompt[0] = round as u32;
-        for (session, times) in sessions.iter_mut().zip(&mut times) {
-            let started = Instant::now();
-            let known = session.resume(&prompt[..tokens - 1]);
-            session.forward(&prompt[known..], 1, &Cancel::default())?;
-            times.push(started.elapsed());
-            prompt[tokens - 1] = round as u32;
-        }
-    }
-    let [cold_ms, warm_ms] = times.map(|times| median(times).as_secs_f64() * 1e3);
-    Ok(FirstToken { tokens, cold_ms, warm_ms })
 }
 
 /// Bytes that each token reads: all tensors, but for an embedding that is not the head as well.

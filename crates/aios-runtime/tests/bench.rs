@@ -36,6 +36,7 @@ fn every_asked_case_is_measured() {
     assert!(report.peak_rss_bytes > report.size_bytes && report.load_ms > 0.0);
     let first = report.first_token.unwrap();
     assert!(first.tokens == 100 && first.cold_ms > 0.0 && first.warm_ms > 0.0, "{first:?}");
+    assert!(first.kept_ms.is_some_and(|kept| kept > 0.0) || report.arithmetic == "candle", "{first:?}");
     assert!(report.memory_bytes_per_second.unwrap() > 1e8);
     assert!((report.token_bytes as u64) < report.size_bytes && report.token_bytes > 0);
     let json = serde_json::to_value(&report).unwrap();
