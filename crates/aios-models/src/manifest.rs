@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// File of a model in its folder.
 pub const MODEL_FILE: &str = "model.gguf";
+/// File of an embedding model in its folder.
+pub const EMBEDDING_FILE: &str = "model.safetensors";
+/// What an embedding model needs besides; the last one need not be there.
+pub const EMBEDDING_PARTS: [&str; 3] = ["config.json", "tokenizer.json", "sentence_bert_config.json"];
 /// Manifest of a model in its folder.
 pub const MANIFEST_FILE: &str = "model.toml";
 /// Signature of the manifest.
@@ -35,6 +39,9 @@ pub struct Manifest {
     /// Longest context, in tokens, that the model was trained for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u64>,
+    /// Further files of the model: `NAME SHA256` each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
 }
 
 /// Why a manifest can't be used. The text names the file.
@@ -87,8 +94,14 @@ impl Manifest {
     /// Reads the text of a manifest. The error is the reason alone.
     pub fn parse(text: &str) -> Result<Manifest, String> {
         let manifest: Manifest = toml::from_str(text).map_err(|error| error.message().trim().replace('\n', ", "))?;
-        if manifest.file != MODEL_FILE {
-            return Err(format!("names the file {:?}; only {MODEL_FILE:?} is possible", manifest.file));
+        if manifest.file != MODEL_FILE && manifest.file != EMBEDDING_FILE {
+            return Err(format!(
+                "names the file {:?}; only {MODEL_FILE:?} and {EMBEDDING_FILE:?} are possible",
+                manifest.file
+            ));
+        }
+        if let Some(line) = manifest.also.iter().find(|line| part(line).is_none()) {
+            return Err(format!("also has {line:?}; it takes \"NAME SHA256\" of files in the folder"));
         }
         if !is_sha256(&manifest.sha256) {
             return Err("sha256 is not 64 lower-case hexadecimal digits".to_owned());
@@ -96,10 +109,26 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Names and hashes of the further files.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.also.iter().filter_map(|line| part(line))
+    }
+
     /// The manifest's text.
     pub fn text(&self) -> String {
         toml::to_string(self).expect("invariant: texts and numbers have a TOML form")
     }
+}
+
+/// Which kind of model lies in a folder, by its file; `None` where none does.
+pub fn file_in(folder: &Path) -> Option<&'static str> {
+    [MODEL_FILE, EMBEDDING_FILE].into_iter().find(|file| folder.join(file).is_file())
+}
+
+/// Name and hash of a further file.
+fn part(line: &str) -> Option<(&str, &str)> {
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    line.split_once(' ').filter(|(name, hash)| plain(name) && !name.starts_with('.') && is_sha256(hash))
 }
 
 /// Whether `text` is a SHA-256 as manifests have it.
@@ -140,6 +169,7 @@ mod tests {
             source: "hub:a/b/\"quoted\\.gguf".into(),
             revision: None,
             context: Some(512),
+            also: vec![format!("config.json {}", "cd".repeat(32))],
         }
     }
 
@@ -169,6 +199,11 @@ mod tests {
             Manifest::parse(&changed.text()).unwrap_err()
         };
         assert!(refused(|manifest| manifest.file = "../secret".into()).contains("names the file"));
+        for line in ["config.json", "../x 00", "a/b 00", " 00"].map(|line| line.replace("00", &"00".repeat(32))) {
+            let mut changed = manifest();
+            changed.also = vec![line];
+            assert!(Manifest::parse(&changed.text()).unwrap_err().contains("also has"));
+        }
         assert!(refused(|manifest| manifest.sha256 = "AB".repeat(32)).contains("lower-case"));
         assert_eq!(unhex::<2>("0aFf"), Some([10, 255]));
         assert_eq!((unhex::<2>("0a"), unhex::<1>("zz"), unhex::<1>("+1")), (None, None, None));

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 
 use crate::{
     keys::{KeyError, Signing},
-    manifest::{MANIFEST_FILE, MODEL_FILE, Manifest, ManifestError, SIGNATURE_FILE},
+    manifest::{MANIFEST_FILE, MODEL_FILE, Manifest, ManifestError, SIGNATURE_FILE, file_in},
 };
 
 /// The id that names the default model, and so no model of its own.
@@ -43,6 +43,9 @@ pub struct Installed {
     pub id: String,
     /// Its folder.
     pub folder: PathBuf,
+    /// Name of its file there: of a language model [`MODEL_FILE`], of an embedding model
+    /// [`EMBEDDING_FILE`](crate::manifest::EMBEDDING_FILE).
+    pub file: &'static str,
     /// Whether it came with the image.
     pub factory: bool,
     /// Size of its file.
@@ -172,9 +175,17 @@ impl Store {
             return None;
         }
         let folder = dir.join(id);
-        let size = fs::metadata(folder.join(MODEL_FILE)).ok().filter(fs::Metadata::is_file)?.len();
+        let file = file_in(&folder)?;
+        let size = fs::metadata(folder.join(file)).ok()?.len();
         let manifest = Manifest::read(&folder).ok().flatten().map(|(manifest, _)| manifest);
-        Some(Installed { id: id.to_owned(), factory: self.factory.iter().any(|f| f == dir), folder, size, manifest })
+        Some(Installed {
+            id: id.to_owned(),
+            factory: self.factory.iter().any(|f| f == dir),
+            folder,
+            file,
+            size,
+            manifest,
+        })
     }
 
     /// Refuses to begin what would leave less than `reserve` bytes free.

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     keys::{Checking, KeyError},
-    manifest::{MODEL_FILE, Manifest, ManifestError, SIGNATURE_FILE, hex},
+    manifest::{EMBEDDING_FILE, EMBEDDING_PARTS, MODEL_FILE, Manifest, ManifestError, SIGNATURE_FILE, file_in, hex},
 };
 
 /// Files whose hash was right, as many as are remembered.
@@ -113,7 +113,7 @@ impl Trusted {
     pub fn identity(&self, folder: &Path) -> io::Result<String> {
         match &self.manifest {
             Some(manifest) => Ok(manifest.sha256.clone()),
-            None => sight(&File::open(folder.join(MODEL_FILE))?, "unknown"),
+            None => sight(&File::open(folder.join(file_in(folder).unwrap_or(MODEL_FILE)))?, "unknown"),
         }
     }
 }
@@ -140,7 +140,8 @@ impl Trust {
     }
 
     fn examine(&self, folder: &Path, memory: Option<&Path>) -> Result<Trusted, TrustError> {
-        let path = folder.join(MODEL_FILE);
+        let file = file_in(folder).unwrap_or(MODEL_FILE);
+        let path = folder.join(file);
         let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let factory = folder.parent().is_some_and(|dir| self.is_factory(dir));
         let Some((manifest, text)) = Manifest::read(folder)? else {
@@ -153,7 +154,20 @@ impl Trust {
             true => Origin::Factory,
             false => self.signature(folder, &id, &path, &text)?,
         };
-        check_file(&path, &id, &manifest, memory)?;
+        if manifest.file != file {
+            return Err(TrustError::Tampered { id, path, expected: manifest.file, found: file.to_owned() });
+        }
+        check_file(&path, &id, Some(manifest.size), &manifest.sha256, memory)?;
+        for (name, sha256) in manifest.parts() {
+            check_file(&folder.join(name), &id, None, sha256, memory)?;
+        }
+        // What nobody vouched for must not be read beside what somebody did.
+        let listed = |name: &str| manifest.parts().any(|(part, _)| part == name);
+        let unknown = EMBEDDING_PARTS.iter().find(|name| !listed(name) && folder.join(name).exists());
+        if let Some(name) = unknown.filter(|_| file == EMBEDDING_FILE) {
+            let (path, expected) = (folder.join(name), "none, by `also` of the manifest".to_owned());
+            return Err(TrustError::Tampered { id, path, expected, found: "a file".to_owned() });
+        }
         Ok(Trusted { origin, manifest: Some(manifest) })
     }
 
@@ -178,7 +192,7 @@ impl Trust {
     }
 }
 
-fn check_file(path: &Path, id: &str, manifest: &Manifest, memory: Option<&Path>) -> Result<(), TrustError> {
+fn check_file(path: &Path, id: &str, size: Option<u64>, sha256: &str, memory: Option<&Path>) -> Result<(), TrustError> {
     let unreadable = |source| TrustError::Read { path: path.to_owned(), source };
     let tampered = |expected: String, found: String| TrustError::Tampered {
         id: id.to_owned(),
@@ -187,21 +201,21 @@ fn check_file(path: &Path, id: &str, manifest: &Manifest, memory: Option<&Path>)
         found,
     };
     let mut file = File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    if size != manifest.size {
-        return Err(tampered(format!("{} bytes", manifest.size), format!("{size} bytes")));
+    let found = file.metadata().map_err(unreadable)?.len();
+    if let Some(size) = size.filter(|&size| size != found) {
+        return Err(tampered(format!("{size} bytes"), format!("{found} bytes")));
     }
-    let seen = sight(&file, &manifest.sha256).map_err(unreadable)?;
+    let seen = sight(&file, sha256).map_err(unreadable)?;
     let mut known = memory.map(recall).unwrap_or_default();
     if known.contains(&seen) {
         return Ok(());
     }
     let found = hash(&mut file).map_err(unreadable)?;
-    if found != manifest.sha256 {
-        return Err(tampered(format!("sha256 {}", manifest.sha256), format!("sha256 {found}")));
+    if found != sha256 {
+        return Err(tampered(format!("sha256 {sha256}"), format!("sha256 {found}")));
     }
     // A file that changed while it was read is not what was hashed.
-    if let Some(memory) = memory.filter(|_| sight(&file, &manifest.sha256).is_ok_and(|again| again == seen)) {
+    if let Some(memory) = memory.filter(|_| sight(&file, sha256).is_ok_and(|again| again == seen)) {
         if known.len() >= REMEMBERED {
             known.clear();
         }

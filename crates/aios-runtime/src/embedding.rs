@@ -1,34 +1,32 @@
 //! Embeddings: texts as vectors whose cosine says how near they are in meaning.
 //!
-//! One model, loaded by the first request. Requests take turns, each with all threads; a bounded number may wait.
+//! One model of the registry, loaded by the first request. Requests take turns, each with all threads; a bounded number may
+//! wait.
 
 mod bert;
 mod model;
+mod weights;
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::{Mutex, Semaphore, TryAcquireError};
 
 pub use self::model::{EmbeddingLoadError, EmbeddingModel};
-use crate::registry::{DEFAULT, millis};
+use crate::registry::{DEFAULT, Registry, RegistryError};
 
 /// Most texts of a request, as in OpenAI's API.
 pub const MAX_INPUTS: usize = 2048;
 
 /// Makes embeddings with the configured model.
 pub struct Embedder {
-    id: Option<String>,
-    dirs: Vec<PathBuf>,
+    registry: Arc<Registry>,
     /// A permit for each request that runs or may wait.
     admission: Arc<Semaphore>,
     /// Held by the request that is worked on.
-    model: Arc<Mutex<Option<EmbeddingModel>>>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// What is to be embedded.
@@ -68,6 +66,9 @@ pub enum EmbedError {
     /// It is not there.
     #[error("{0}")]
     Missing(String),
+    /// There is no room for it.
+    #[error("{0}")]
+    NoMemory(String),
     /// Its files can't be used.
     #[error("{0}")]
     Load(String),
@@ -108,10 +109,10 @@ impl Drop for CancelOnDrop {
 }
 
 impl Embedder {
-    /// For the model `id` in one of `dirs`. One request is worked on, `queue` further ones may wait.
-    pub fn new(id: Option<String>, dirs: Vec<PathBuf>, queue: usize) -> Self {
+    /// With the embedding model of `registry`. One request is worked on, `queue` further ones may wait.
+    pub fn new(registry: Arc<Registry>, queue: usize) -> Self {
         let admission = Arc::new(Semaphore::new(queue.saturating_add(1).min(Semaphore::MAX_PERMITS)));
-        Self { id, dirs, admission, model: Arc::default() }
+        Self { registry, admission, turn: Arc::default() }
     }
 
     /// Embeds `inputs` with the model `id`; an empty one and `default` name the configured one. With `dimensions`, the
@@ -127,15 +128,12 @@ impl Embedder {
             TryAcquireError::NoPermits => EmbedError::QueueFull,
             TryAcquireError::Closed => EmbedError::Cancelled,
         })?;
-        let mut turn = self.model.clone().lock_owned().await;
+        let turn = self.turn.clone().lock_owned().await;
+        let model = self.registry.embedding().await?;
         let cancel = CancelOnDrop(Arc::default());
-        let (cancelled, dirs) = (cancel.0.clone(), self.dirs.clone());
+        let cancelled = cancel.0.clone();
         let work = move || {
-            let _permit = permit;
-            let model = match &mut *turn {
-                Some(model) => model,
-                none => none.insert(load(&id, &dirs)?),
-            };
+            let _held = (permit, turn);
             if dimensions.is_some_and(|dimensions| dimensions != model.dimensions()) {
                 return Err(EmbedError::Dimensions { has: model.dimensions() });
             }
@@ -152,7 +150,7 @@ impl Embedder {
     }
 
     fn resolve(&self, id: &str) -> Result<&str, EmbedError> {
-        let configured = self.id.as_deref().ok_or(EmbedError::NoModel)?;
+        let configured = self.registry.embedding_id().ok_or(EmbedError::NoModel)?;
         match id {
             "" | DEFAULT => Ok(configured),
             id if id == configured => Ok(configured),
@@ -161,28 +159,41 @@ impl Embedder {
     }
 }
 
-fn load(id: &str, dirs: &[PathBuf]) -> Result<EmbeddingModel, EmbedError> {
-    let dir = dirs.iter().map(|dir| dir.join(id)).find(|dir| dir.join(model::WEIGHTS).is_file());
-    let dir = dir.ok_or_else(|| {
-        let dirs: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-        EmbedError::Missing(format!(
-            "model '{id}' is in none of {}: put it there as {id}/{}",
-            dirs.join(", "),
-            model::WEIGHTS
-        ))
-    });
-    let read = |dir: PathBuf| EmbeddingModel::load(&dir).map_err(|error| EmbedError::Load(error.to_string()));
-    let loaded = dir.and_then(read);
-    match &loaded {
-        Ok(model) => tracing::info!(model = id, ms = millis(model.load_time()), "embedding model loaded"),
-        Err(error) => tracing::error!(model = id, reason = %error, "embedding model not loaded"),
+impl From<RegistryError> for EmbedError {
+    fn from(error: RegistryError) -> Self {
+        let reason = error.to_string();
+        match error {
+            RegistryError::NotFound { .. } | RegistryError::NotLoaded(_) => EmbedError::Missing(reason),
+            RegistryError::NoDefault => EmbedError::NoModel,
+            RegistryError::Memory { .. } => EmbedError::NoMemory(reason),
+            RegistryError::Load(_) | RegistryError::Untrusted(_) | RegistryError::Embedding(_) => {
+                EmbedError::Load(reason)
+            }
+        }
     }
-    loaded
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::{model::LoadOptions, registry::Settings};
+    use aios_models::trust::Trust;
+
+    fn embedder(id: Option<&str>) -> Embedder {
+        let registry = Registry::new(Settings {
+            dirs: Vec::new(),
+            default: None,
+            embedding: id.map(str::to_owned),
+            options: LoadOptions::new(16),
+            loader: Box::new(|_, _, _| unreachable!("no language model is asked for")),
+            trust: Trust::anything(),
+            slots: 1,
+            budget: None,
+            kept: None,
+        });
+        Embedder::new(Arc::new(registry), 1)
+    }
 
     fn text() -> Vec<Input> {
         vec![Input::Text("a".into())]
@@ -190,8 +201,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_the_queue_full_is_refused_at_once() {
-        let embedder = Arc::new(Embedder::new(Some("m".into()), Vec::new(), 1));
-        let busy = embedder.model.clone().lock_owned().await;
+        let embedder = Arc::new(embedder(Some("m")));
+        let busy = embedder.turn.clone().lock_owned().await;
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 tokio::spawn({
@@ -213,10 +224,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_configured_model_makes_embeddings() {
-        let embedder = Embedder::new(Some("m".into()), Vec::new(), 1);
+        let embedder = embedder(Some("m"));
         let error = embedder.embed("other", text(), None).await.unwrap_err();
         assert!(error.to_string().contains("'m'"), "{error}");
-        let none = Embedder::new(None, Vec::new(), 1);
+        let none = super::tests::embedder(None);
         assert_eq!(none.embed("", text(), None).await, Err(EmbedError::NoModel));
         embedder.close();
         assert_eq!(embedder.embed("", text(), None).await, Err(EmbedError::Cancelled));

@@ -30,8 +30,10 @@ impl RuntimeService for Service {
 
     async fn load_model(&self, request: Request<LoadModelRequest>) -> Result<Response<LoadModelResponse>, Status> {
         let registry = &self.inference.registry;
-        let model = registry.load(&request.into_inner().model).await.map_err(convert::registry_status)?;
-        let model = convert::loaded(&model, registry.is_default(&model.id));
+        let id = request.into_inner().model;
+        let model = registry.load_any(&id).await.map_err(convert::registry_status)?;
+        let id = registry.resolve(&id).map_err(convert::registry_status)?;
+        let model = convert::loaded(id, &model, registry.is_default(id));
         Ok(Response::new(LoadModelResponse { model: Some(model) }))
     }
 

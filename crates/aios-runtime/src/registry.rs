@@ -18,23 +18,22 @@ use std::{
 use aios_core::config::is_model_id;
 use aios_models::{
     gguf::Gguf,
+    manifest::{EMBEDDING_FILE, MODEL_FILE},
     memory::Needs,
     store::size_text,
     trust::{Trust, TrustError},
 };
 use tokio::sync::oneshot;
 
-pub use self::resident::{Resident, Using};
+pub use self::resident::{InMemory, Resident, Using};
 use crate::{
+    embedding::EmbeddingModel,
     kept::{Place, Shelf},
     model::{LoadOptions, LoadedModel},
 };
 
 /// The id that names the default model.
 pub const DEFAULT: &str = "default";
-
-/// File of a model in its directory.
-const MODEL_FILE: &str = "model.gguf";
 
 /// Makes a model of a file. Boxed, so that the tests of the protocols need no gigabytes.
 pub type Loader = Box<dyn Fn(&str, &Path, &LoadOptions) -> anyhow::Result<LoadedModel> + Send + Sync>;
@@ -45,6 +44,8 @@ pub struct Settings {
     pub dirs: Vec<PathBuf>,
     /// The model that `default` names.
     pub default: Option<String>,
+    /// The model that makes embeddings. Requests for some bring it into memory.
+    pub embedding: Option<String>,
     /// How models are loaded.
     pub options: LoadOptions,
     /// Makes models of files.
@@ -78,8 +79,15 @@ struct State {
     failed: BTreeMap<String, String>,
 }
 
+/// How a model is loaded.
+struct Plan {
+    path: PathBuf,
+    memory: u64,
+    options: LoadOptions,
+}
+
 struct Entry {
-    model: Arc<Resident>,
+    model: InMemory,
     gone: oneshot::Receiver<Infallible>,
 }
 
@@ -89,6 +97,8 @@ pub struct Listed {
     pub id: String,
     /// Whether `default` names it.
     pub is_default: bool,
+    /// Whether it makes embeddings.
+    pub is_embedding: bool,
     /// Size of its file.
     pub size_bytes: u64,
     /// Whether it is in memory.
@@ -100,7 +110,7 @@ pub enum ListedState {
     /// In a directory, not in memory.
     Available,
     /// In memory.
-    Loaded(Arc<Resident>),
+    Loaded(InMemory),
     /// The last attempt to load it failed, for this reason.
     Failed(String),
 }
@@ -109,10 +119,12 @@ pub enum ListedState {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It is not there.
-    #[error("model '{id}' is in none of the directories {dirs}: put it there as {id}/{MODEL_FILE}")]
+    #[error("model '{id}' is in none of the directories {dirs}: put it there as {id}/{file}")]
     NotFound {
         /// Id that was asked for.
         id: String,
+        /// Its file there.
+        file: &'static str,
         /// Where it was looked for.
         dirs: String,
     },
@@ -122,6 +134,9 @@ pub enum RegistryError {
     /// It is not in memory.
     #[error("model '{0}' is not loaded")]
     NotLoaded(String),
+    /// It makes embeddings, and is asked for an answer.
+    #[error("model '{0}' makes embeddings and answers nothing")]
+    Embedding(String),
     /// Its file can't be used.
     #[error("{0}")]
     Load(String),
@@ -149,7 +164,8 @@ pub enum RegistryError {
 impl Registry {
     /// A registry in which nothing is loaded yet.
     pub fn new(settings: Settings) -> Self {
-        let (state, changing) = Default::default();
+        let wanted = settings.embedding.iter().cloned().collect();
+        let (state, changing) = (Mutex::new(State { wanted, ..State::default() }), Default::default());
         Registry { settings, release: OnceLock::new(), state, changing }
     }
 
@@ -168,15 +184,58 @@ impl Registry {
 
     /// The loaded model of that id, if it is loaded.
     pub fn find(&self, id: &str) -> Option<Arc<Resident>> {
-        let id = self.resolve(id).ok()?;
+        match self.in_memory(self.resolve(id).ok()?)? {
+            InMemory::Language(model) => Some(model),
+            InMemory::Embedding(_) => None,
+        }
+    }
+
+    fn in_memory(&self, id: &str) -> Option<InMemory> {
         self.state().resident.get(id).map(|entry| entry.model.clone())
     }
 
-    /// The loaded models, the default one first.
+    /// The loaded models that answer, the default one first.
     pub fn resident(&self) -> Vec<Arc<Resident>> {
-        let mut models: Vec<_> = self.state().resident.values().map(|entry| entry.model.clone()).collect();
+        let language = |entry: &Entry| match &entry.model {
+            InMemory::Language(model) => Some(model.clone()),
+            InMemory::Embedding(_) => None,
+        };
+        let mut models: Vec<_> = self.state().resident.values().filter_map(language).collect();
         models.sort_by_key(|model| self.settings.default.as_ref() != Some(&model.id));
         models
+    }
+
+    /// Id of the model that makes embeddings.
+    pub fn embedding_id(&self) -> Option<&str> {
+        self.settings.embedding.as_deref()
+    }
+
+    fn is_embedding(&self, id: &str) -> bool {
+        self.embedding_id() == Some(id)
+    }
+
+    /// The model that makes embeddings, as far as requests for some would find it: its file, and itself where it is in
+    /// memory.
+    pub fn embedding_listed(&self) -> Option<(PathBuf, Option<Arc<Resident<EmbeddingModel>>>)> {
+        let id = self.embedding_id().filter(|id| self.state().wanted.contains(*id))?;
+        let path = self.path(id).ok()?;
+        let loaded = match self.in_memory(id) {
+            Some(InMemory::Embedding(model)) => Some(model),
+            _ => None,
+        };
+        Some((path, loaded))
+    }
+
+    /// The model that makes embeddings, for a request. In memory, or brought there unless somebody unloaded it.
+    pub async fn embedding(self: &Arc<Self>) -> Result<Using<EmbeddingModel>, RegistryError> {
+        let id = self.embedding_id().ok_or(RegistryError::NoDefault)?;
+        if !self.state().wanted.contains(id) {
+            return Err(RegistryError::NotLoaded(id.to_owned()));
+        }
+        match self.load_any(id).await? {
+            InMemory::Embedding(model) => Ok(Using::new(model)),
+            InMemory::Language(_) => Err(RegistryError::NotLoaded(id.to_owned())),
+        }
     }
 
     /// Whether a model is the default one.
@@ -189,7 +248,7 @@ impl Registry {
         if let Some(model) = self.find(id) {
             return Ok(Some(model));
         }
-        let wanted = self.resolve(id).is_ok_and(|id| self.state().wanted.contains(id));
+        let wanted = self.resolve(id).is_ok_and(|id| self.state().wanted.contains(id) && !self.is_embedding(id));
         if wanted { self.load(id).await.map(Some) } else { Ok(None) }
     }
 
@@ -197,11 +256,22 @@ impl Registry {
     ///
     /// The load goes on when the caller loses interest, as half a load is of no use to anybody.
     pub async fn load(self: &Arc<Self>, id: &str) -> Result<Arc<Resident>, RegistryError> {
+        match self.load_any(id).await? {
+            InMemory::Language(model) => Ok(model),
+            InMemory::Embedding(_) => Err(RegistryError::Embedding(id.to_owned())),
+        }
+    }
+
+    /// The same for a model of either kind.
+    pub async fn load_any(self: &Arc<Self>, id: &str) -> Result<InMemory, RegistryError> {
         let id = self.resolve(id)?.to_owned();
+        if let Some(model) = self.in_memory(&id) {
+            return Ok(model);
+        }
         let registry = self.clone();
         let load = async move {
             let _changing = registry.changing.lock().await;
-            if let Some(model) = registry.find(&id) {
+            if let Some(model) = registry.in_memory(&id) {
                 return Ok(model);
             }
             let loaded = registry.bring(&id).await;
@@ -211,35 +281,64 @@ impl Registry {
     }
 
     /// Makes room for a model and reads it.
-    async fn bring(self: &Arc<Self>, id: &str) -> Result<(LoadedModel, u64), RegistryError> {
+    async fn bring(self: &Arc<Self>, id: &str) -> Result<Entry, RegistryError> {
         let panicked = |_| RegistryError::Load(format!("loading model '{id}' panicked"));
         let (worker, name) = (self.clone(), id.to_owned());
-        let (path, memory, options) =
-            tokio::task::spawn_blocking(move || worker.examine(&name)).await.map_err(panicked).flatten()?;
-        self.make_room(id, memory).await?;
+        let plan = tokio::task::spawn_blocking(move || worker.examine(&name)).await.map_err(panicked).flatten()?;
+        self.make_room(id, plan.memory).await?;
         let (worker, name) = (self.clone(), id.to_owned());
-        let read = move || (worker.settings.loader)(&name, &path, &options);
-        let loaded = tokio::task::spawn_blocking(read).await.map_err(panicked)?;
-        loaded.map(|model| (model, memory)).map_err(|error| RegistryError::Load(format!("{error:#}")))
+        tokio::task::spawn_blocking(move || worker.read(&name, plan)).await.map_err(panicked)?
+    }
+
+    fn read(&self, id: &str, plan: Plan) -> Result<Entry, RegistryError> {
+        let Plan { path, memory, options } = plan;
+        if self.is_embedding(id) {
+            let folder = path.parent().expect("invariant: the file lies in the model's folder");
+            let loaded = EmbeddingModel::load(folder).map_err(|error| RegistryError::Load(error.to_string()))?;
+            tracing::info!(model = id, ms = millis(loaded.load_time()), memory, "embedding model loaded");
+            let (model, gone) = Resident::new(loaded, memory);
+            return Ok(Entry { model: InMemory::Embedding(model), gone });
+        }
+        let loaded = (self.settings.loader)(id, &path, &options);
+        let loaded = loaded.map_err(|error| RegistryError::Load(format!("{error:#}")))?;
+        tracing::info!(model = id, ms = millis(loaded.load_time), memory, "model loaded");
+        let (model, gone) = Resident::new(loaded, memory);
+        Ok(Entry { model: InMemory::Language(model), gone })
     }
 
     /// Checks that a model may be loaded, counts the memory that it will need, and says how it is loaded.
-    fn examine(&self, id: &str) -> Result<(PathBuf, u64, LoadOptions), RegistryError> {
+    fn examine(&self, id: &str) -> Result<Plan, RegistryError> {
         let path = self.path(id)?;
         tracing::info!(model = id, path = %path.display(), "loading model");
         let folder = path.parent().expect("invariant: the file lies in the model's folder");
         let trusted = self.settings.trust.check(folder).map_err(|error| refused(id, error))?;
+        // What was checked is what is loaded.
+        if let Some(manifest) = trusted.manifest.as_ref().filter(|manifest| !path.ends_with(&manifest.file)) {
+            let reason = format!("{} is not the file of its manifest, {}", path.display(), manifest.file);
+            return Err(RegistryError::Untrusted(reason));
+        }
+        let Settings { options, kept, .. } = &self.settings;
+        if self.is_embedding(id) {
+            let memory = EmbeddingModel::needs(folder).map_err(|error| RegistryError::Load(error.to_string()))?;
+            return Ok(Plan { path, memory, options: options.clone() });
+        }
         let gguf = Gguf::open(&path).map_err(|error| RegistryError::Load(format!("model file {error}")))?;
-        let Settings { options, slots, kept, .. } = &self.settings;
         let shelf = |place: &Place| {
             let identity = trusted.identity(folder).ok()?;
             Some(Shelf { place: place.clone(), model: id.to_owned(), identity })
         };
         let options = LoadOptions { kept: kept.as_ref().and_then(shelf), ..options.clone() };
-        let needs = Needs::of(&gguf, options.context);
+        let memory = self.memory(id, &gguf);
+        Ok(Plan { path, memory, options })
+    }
+
+    /// Memory that a model needs, with all slots at work where there is room for that.
+    fn memory(&self, id: &str, gguf: &Gguf) -> u64 {
+        let Settings { options, slots, budget, .. } = &self.settings;
+        let needs = Needs::of(gguf, options.context);
         let with = |slots: usize| needs.total(slots).saturating_add(options.prefix_cache as u64);
         let (all, least) = (with(*slots), with(1));
-        let memory = match self.settings.budget {
+        match *budget {
             // Few requests are as long as the context, and not all slots are at work at once: a small machine gets its model.
             Some(budget) if least <= budget && budget < all => {
                 let (needed, available) = (size_text(all), size_text(budget));
@@ -247,8 +346,7 @@ impl Registry {
                 budget
             }
             _ => all,
-        };
-        Ok((path, memory, options))
+        }
     }
 
     /// Unloads idle models, the one first that was not used for longest, until there is room for `needed` bytes.
@@ -257,8 +355,9 @@ impl Registry {
         loop {
             let (available, idlest) = {
                 let state = self.state();
-                let taken: u64 = state.resident.values().map(|entry| entry.model.memory).sum();
-                let idle = state.resident.iter().filter_map(|(id, entry)| Some((entry.model.idle()?, id.clone())));
+                let taken: u64 = state.resident.values().map(|entry| entry.model.usage().memory).sum();
+                let idle =
+                    state.resident.iter().filter_map(|(id, entry)| Some((entry.model.usage().idle()?, id.clone())));
                 (budget.saturating_sub(taken), idle.max())
             };
             match idlest {
@@ -278,7 +377,8 @@ impl Registry {
         let _changing = self.changing.lock().await;
         let idle: Vec<String> = {
             let state = self.state();
-            let idle = state.resident.iter().filter(|(_, entry)| entry.model.idle().is_some_and(|idle| idle >= limit));
+            let idle =
+                state.resident.iter().filter(|(_, entry)| entry.model.usage().idle().is_some_and(|idle| idle >= limit));
             idle.map(|(id, _)| id.clone()).collect()
         };
         for id in idle {
@@ -291,7 +391,7 @@ impl Registry {
     async fn evict(&self, id: &str) {
         let Some(entry) = self.state().resident.remove(id) else { return };
         // Before the idle sessions are released: those that are opened from then on see it at their request's end.
-        entry.model.unload();
+        entry.model.usage().unload();
         drop(entry.model);
         if let Some(release) = self.release.get() {
             release();
@@ -301,19 +401,14 @@ impl Registry {
         tracing::info!(model = id, "model unloaded");
     }
 
-    fn settle(
-        &self,
-        id: String,
-        loaded: Result<(LoadedModel, u64), RegistryError>,
-    ) -> Result<Arc<Resident>, RegistryError> {
+    fn settle(&self, id: String, loaded: Result<Entry, RegistryError>) -> Result<InMemory, RegistryError> {
         let mut state = self.state();
         match loaded {
-            Ok((model, memory)) => {
-                let (model, gone) = Resident::new(model, memory);
-                tracing::info!(model = id, ms = millis(model.load_time), memory, "model loaded");
+            Ok(entry) => {
+                let model = entry.model.clone();
                 state.failed.remove(&id);
                 state.wanted.insert(id.clone());
-                state.resident.insert(id, Entry { model: model.clone(), gone });
+                state.resident.insert(id, entry);
                 Ok(model)
             }
             Err(error) => {
@@ -342,30 +437,37 @@ impl Registry {
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
         for entry in self.settings.dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten() {
             let Ok(id) = entry.file_name().into_string() else { continue };
-            let file = fs::metadata(entry.path().join(MODEL_FILE)).ok().filter(fs::Metadata::is_file);
+            let file = fs::metadata(entry.path().join(self.file(&id))).ok().filter(fs::Metadata::is_file);
             if let Some(file) = file.filter(|_| is_model_id(&id) && id != DEFAULT) {
                 sizes.entry(id).or_insert(file.len());
             }
         }
         let state = self.state();
         for (id, entry) in &state.resident {
-            sizes.insert(id.clone(), entry.model.size_bytes);
+            sizes.insert(id.clone(), entry.model.size_bytes());
         }
         let listed = |(id, size_bytes): (String, u64)| {
             let resident = state.resident.get(&id).map(|entry| ListedState::Loaded(entry.model.clone()));
             let failed = || state.failed.get(&id).map(|reason| ListedState::Failed(reason.clone()));
             let model = resident.or_else(failed).unwrap_or(ListedState::Available);
-            Listed { is_default: self.is_default(&id), id, size_bytes, state: model }
+            let (is_default, is_embedding) = (self.is_default(&id), self.is_embedding(&id));
+            Listed { is_default, is_embedding, id, size_bytes, state: model }
         };
         sizes.into_iter().map(listed).collect()
     }
 
+    /// Name of a model's file in its folder.
+    fn file(&self, id: &str) -> &'static str {
+        if self.is_embedding(id) { EMBEDDING_FILE } else { MODEL_FILE }
+    }
+
     fn path(&self, id: &str) -> Result<PathBuf, RegistryError> {
-        let found = self.settings.dirs.iter().map(|dir| dir.join(id).join(MODEL_FILE)).find(|path| path.is_file());
+        let file = self.file(id);
+        let found = self.settings.dirs.iter().map(|dir| dir.join(id).join(file)).find(|path| path.is_file());
         // An id that is no plain name would lead out of the directories.
         found.filter(|_| is_model_id(id)).ok_or_else(|| {
             let dirs: Vec<String> = self.settings.dirs.iter().map(|dir| dir.display().to_string()).collect();
-            RegistryError::NotFound { id: id.to_owned(), dirs: dirs.join(", ") }
+            RegistryError::NotFound { id: id.to_owned(), file, dirs: dirs.join(", ") }
         })
     }
 

@@ -260,12 +260,12 @@ fn inference(
     let options = LoadOptions { prefix_cache, ..LoadOptions::new(runtime.context) };
     let budget = Some(runtime.memory_budget.0).filter(|&bytes| bytes > 0).or_else(budget::automatic);
     let (dirs, slots) = (runtime.model_dirs.clone(), runtime.slots);
-    let settings = Settings { dirs, default, options, loader, trust, slots, budget, kept };
+    let embedding = Some(runtime.embedding_model.clone()).filter(|id| !id.is_empty());
+    let settings = Settings { dirs, default, embedding, options, loader, trust, slots, budget, kept };
     let registry = Arc::new(Registry::new(settings));
     let scheduler = Scheduler::start(runtime.slots, runtime.queue, receiver_timeout).map_err(ServeError::Workers)?;
     registry.release_sessions_by(scheduler.releaser());
-    let id = Some(runtime.embedding_model.clone()).filter(|id| !id.is_empty());
-    let embedder = Embedder::new(id, runtime.model_dirs.clone(), runtime.queue);
+    let embedder = Embedder::new(registry.clone(), runtime.queue);
     Ok(Inference { registry, scheduler, embedder })
 }
 

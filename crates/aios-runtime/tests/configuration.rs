@@ -221,6 +221,7 @@ fn sign(dir: &TempDir, keys: &str) {
         source: "test".into(),
         revision: None,
         context: None,
+        also: Vec::new(),
     };
     let signing = Signing::open_or_make(&dir.path().join(keys)).unwrap();
     store::write_manifest(&folder, &manifest, &signing).unwrap();

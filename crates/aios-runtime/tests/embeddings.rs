@@ -15,13 +15,19 @@ mod tiny_bert;
 #[path = "support/tiny_model.rs"]
 mod tiny_model;
 
-use std::{fs, path::Path, sync::atomic::AtomicBool};
+use std::{fs, path::Path, sync::atomic::AtomicBool, time::Duration};
 
+use aios_core::quantity::{ByteSize, HumanDuration};
+use aios_models::{
+    manifest::{EMBEDDING_PARTS, Manifest},
+    trust,
+};
 use aios_runtime::embedding::{EmbedError, EmbeddingModel, Input};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
+use http::until;
 use serde_json::{Value, json};
 use served::{Served, serve_with};
 
@@ -261,4 +267,133 @@ fn a_model_that_is_missing_or_broken_fails_the_request_alone() {
     assert_eq!(server.post("/v1/embeddings", &json!({"model": "default", "input": "a"})).status, 200);
     let off = serve_with(|runtime| runtime.embedding_model = String::new());
     assert_eq!(off.post("/v1/embeddings", &json!({"model": "default", "input": "a"})).status, 404);
+}
+
+fn ask(server: &Served) -> http::Answer {
+    server.post("/v1/embeddings", &json!({"model": "default", "input": "a"}))
+}
+
+/// The embedding model's object in the list of models.
+fn listed(server: &Served) -> Option<Value> {
+    let models = server.get("/v1/models").json();
+    models["data"].as_array().unwrap().iter().find(|model| model["id"] == "tiny-bert").cloned()
+}
+
+#[test]
+fn it_is_listed_with_its_kind_in_memory_or_not() {
+    let server = serve();
+    let model = listed(&server).unwrap();
+    let size = fs::metadata(server.dir.path().join("models/tiny-bert/model.safetensors")).unwrap().len();
+    let expected = json!({"id": "tiny-bert", "kind": "embedding", "loaded": false, "size_bytes": size});
+    assert_eq!((&model["object"], &model["aios"]), (&json!("model"), &expected));
+    assert_eq!(server.get("/v1/models/letters").json()["aios"]["kind"], "language");
+    assert_eq!(ask(&server).status, 200);
+    let model = server.get("/v1/models/tiny-bert").json();
+    assert_eq!(Some(&model), listed(&server).as_ref());
+    assert_eq!((&model["aios"]["loaded"], &model["aios"]["dimensions"]), (&json!(true), &json!(24)));
+    assert_eq!(model["aios"]["context_length"], tiny_bert::LONGEST);
+    let answer = server
+        .post("/v1/chat/completions", &json!({"model": "tiny-bert", "messages": [{"role": "user", "content": "a"}]}));
+    assert_eq!(answer.error(), (json!("model"), json!("model_not_found")), "it answers nothing");
+    let none = serve_with(|runtime| runtime.embedding_model = "none".into());
+    assert!(listed(&none).is_none());
+}
+
+#[test]
+fn it_leaves_memory_when_it_is_idle_and_comes_back() {
+    let server = serve_with(|runtime| {
+        runtime.embedding_model = "tiny-bert".into();
+        runtime.idle_unload = HumanDuration(Duration::from_millis(300));
+        tiny_bert::write(&runtime.model_dirs[0].join("tiny-bert"));
+    });
+    for _ in 0..2 {
+        assert_eq!(ask(&server).status, 200);
+        until("it is unloaded", || listed(&server).unwrap()["aios"]["loaded"] == false);
+    }
+}
+
+/// Serves with room for the embedding model, and so many bytes more.
+fn serve_within(more: i64) -> Served {
+    serve_with(|runtime| {
+        runtime.embedding_model = "tiny-bert".into();
+        let dir = runtime.model_dirs[0].join("tiny-bert");
+        tiny_bert::write(&dir);
+        let needs = EmbeddingModel::needs(&dir).unwrap();
+        runtime.prefix_cache = ByteSize(0);
+        runtime.memory_budget = ByteSize(needs.saturating_add_signed(more));
+    })
+}
+
+#[test]
+fn it_shares_the_budget_of_memory_with_the_other_models() {
+    let server = serve_within(1000);
+    let ask_other =
+        || server.post("/v1/completions", &json!({"model": "letters", "prompt": "x", "temperature": 0})).status;
+    let loaded = || server.get("/v1/models/letters").status == 200;
+    assert!(loaded() && listed(&server).unwrap()["aios"]["loaded"] == false);
+    for _ in 0..2 {
+        assert_eq!(ask(&server).status, 200);
+        assert!(!loaded(), "the other one made room");
+        assert_eq!(ask_other(), 200);
+        assert_eq!(listed(&server).unwrap()["aios"]["loaded"], false, "and took it back");
+    }
+
+    server.control.hold();
+    let before = server.control.forwards();
+    let running = server.send_chat(false);
+    until("the engine works", || server.control.forwards() > before);
+    let refused = ask(&server);
+    assert_eq!((refused.status, refused.error()), (503, (json!("model"), json!("insufficient_memory"))));
+    server.control.release();
+    assert_eq!(http::answer(running).status, 200);
+    until("there is room again", || ask(&server).status == 200);
+}
+
+#[test]
+fn where_it_can_never_fit_it_is_refused_with_figures_before_it_is_read() {
+    let server = serve_within(-1000);
+    fs::write(server.dir.path().join("models/tiny-bert/tokenizer.json"), vec![b' '; 1 << 16]).unwrap();
+    let refused = ask(&server);
+    assert_eq!((refused.status, refused.error()), (503, (json!("model"), json!("insufficient_memory"))));
+    let reason = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    for part in ["model 'tiny-bert' needs ", " MB of memory", "runtime.memory-budget", "choose a smaller one"] {
+        assert!(reason.contains(part), "{part:?} is not in {reason:?}");
+    }
+    assert_eq!(server.get("/v1/models/letters").status, 200, "it costs nobody the place");
+}
+
+#[test]
+fn files_that_are_not_those_of_the_manifest_are_not_loaded() {
+    let hash = |path: &Path| trust::hash(&mut fs::File::open(path).unwrap()).unwrap();
+    let server = serve();
+    let dir = server.dir.path().join("models/tiny-bert");
+    let part = |name: &str| format!("{name} {}", hash(&dir.join(name)));
+    let manifest = Manifest {
+        id: "tiny-bert".into(),
+        file: "model.safetensors".into(),
+        sha256: hash(&dir.join("model.safetensors")),
+        size: fs::metadata(dir.join("model.safetensors")).unwrap().len(),
+        licence: "MIT".into(),
+        source: "test".into(),
+        revision: None,
+        context: None,
+        also: EMBEDDING_PARTS.map(part).to_vec(),
+    };
+    let refused = |manifest: &Manifest, file: &str| {
+        fs::write(dir.join("model.toml"), manifest.text()).unwrap();
+        let answer = ask(&server);
+        let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 500 && message.contains(file), "{answer:?}");
+    };
+    refused(&Manifest { sha256: "ab".repeat(32), ..manifest.clone() }, "model.safetensors");
+    refused(&Manifest { file: "model.gguf".into(), ..manifest.clone() }, "model.safetensors");
+    for (index, name) in EMBEDDING_PARTS.into_iter().enumerate() {
+        let mut other = manifest.clone();
+        other.also[index] = format!("{name} {}", "ab".repeat(32));
+        refused(&other, name);
+        other.also.remove(index);
+        refused(&other, name);
+    }
+    fs::write(dir.join("model.toml"), manifest.text()).unwrap();
+    assert_eq!(ask(&server).status, 200);
 }

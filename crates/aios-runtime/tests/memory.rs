@@ -8,6 +8,8 @@ mod http;
 mod letters;
 #[path = "support/served.rs"]
 mod served;
+#[path = "support/tiny_bert.rs"]
+mod tiny_bert;
 #[path = "support/tiny_model.rs"]
 mod tiny_model;
 
@@ -17,7 +19,7 @@ use aios_api::runtime::v1::{
     ListModelsRequest, LoadModelRequest, ModelState, UnloadModelRequest, runtime_service_client::RuntimeServiceClient,
 };
 use aios_core::quantity::{ByteSize, HumanDuration};
-use aios_models::{gguf::Gguf, memory::Needs};
+use aios_models::{gguf::Gguf, memory::Needs, store::Store};
 use http::until;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -212,4 +214,59 @@ fn the_cache_is_counted_by_context_and_slots() {
         assert_eq!(needs.cache, layers * 2 * key_heads * 32 * 512 * 2, "{family}");
     }
     assert!(needs(512).weights >= gguf.tensors().values().map(|tensor| tensor.bytes as u64).sum::<u64>());
+}
+
+#[test]
+fn an_embedding_model_is_loaded_listed_and_unloaded_as_others_are() {
+    let server = serve_with(|runtime| {
+        runtime.embedding_model = "tiny-bert".into();
+        tiny_bert::write(&runtime.model_dirs[0].join("tiny-bert"));
+    });
+    let mut operator = Operator::of(&server);
+    let embed = || server.post("/v1/embeddings", &json!({"model": "tiny-bert", "input": "a"}));
+    assert_eq!(operator.in_memory(), ["letters"]);
+    operator.load("tiny-bert").unwrap();
+    assert_eq!(operator.in_memory(), ["letters", "tiny-bert"]);
+    assert_eq!(embed().status, 200);
+    // What an operator unloads stays away.
+    operator.unload("tiny-bert").unwrap();
+    assert_eq!(operator.in_memory(), ["letters"]);
+    let refused = embed();
+    assert_eq!((refused.status, refused.error()), (404, (json!("model"), json!("model_not_found"))));
+    assert_eq!(server.get("/v1/models/tiny-bert").status, 404);
+    operator.load("tiny-bert").unwrap();
+    assert_eq!(embed().status, 200);
+}
+
+/// The calls of `aios model rm --force`: unload, then remove the files.
+#[test]
+fn a_model_that_is_removed_by_force_goes_and_the_others_answer_on() {
+    let server = server_for(2);
+    let models = server.dir.path().join("models");
+    let store = Store { directory: models.clone(), dirs: vec![models.clone()], factory: Vec::new() };
+    let mut operator = Operator::of(&server);
+    operator.load("second").unwrap();
+    let asking = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| (0..30).map(|_| ask(&server, "letters").status).collect::<Vec<_>>());
+        let removed = scope.spawn(|| (0..30).map(|_| ask(&server, "second")).collect::<Vec<_>>());
+        operator.unload("second").unwrap();
+        store.remove("second").unwrap();
+        for answer in removed.join().unwrap() {
+            assert!(answer.status == 200 || answer.error().1 == "model_not_found", "{answer:?}");
+        }
+        asking.join().unwrap()
+    });
+    assert!(asking.iter().all(|&status| status == 200), "{asking:?}");
+    assert_eq!(operator.in_memory(), ["letters"]);
+    let refused = ask(&server, "second");
+    assert_eq!((refused.status, refused.error()), (404, (json!("model"), json!("model_not_found"))));
+    let reason = operator.load("second").unwrap_err();
+    assert_eq!(reason.code(), Code::NotFound);
+    assert!(reason.message().contains("second/model.gguf"), "{reason:?}");
+
+    // Without the unloading, as by `rm -r`: what is in memory answers on, and once it has left, the error says why.
+    std::fs::remove_dir_all(models.join("letters")).unwrap();
+    assert_eq!(ask(&server, "letters").status, 200);
+    operator.unload("letters").unwrap();
+    assert_eq!(operator.load("letters").unwrap_err().code(), Code::NotFound);
 }

@@ -213,6 +213,7 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
     let registry = Arc::new(Registry::new(Settings {
         dirs,
         default,
+        embedding: None,
         options,
         loader,
         trust: Trust::anything(),
@@ -223,7 +224,8 @@ async fn inference(control: &Arc<Control>, slots: usize, patience: Duration) -> 
     registry.load("default").await.unwrap();
     let scheduler = Scheduler::start(slots, 100, patience).unwrap();
     registry.release_sessions_by(scheduler.releaser());
-    (dir, Inference { registry, scheduler, embedder: Embedder::new(None, Vec::new(), 0) })
+    let embedder = Embedder::new(registry.clone(), 0);
+    (dir, Inference { registry, scheduler, embedder })
 }
 
 async fn start(inference: &Inference, prompt: &str, temperature: f32) -> Run {

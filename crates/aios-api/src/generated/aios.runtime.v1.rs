@@ -50,6 +50,8 @@ pub struct Model {
     pub load_ms: f64,
     #[prost(string, tag = "9")]
     pub error: ::prost::alloc::string::String,
+    #[prost(enumeration = "ModelKind", tag = "10")]
+    pub kind: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Message {
@@ -259,6 +261,37 @@ impl ModelState {
             "MODEL_STATE_AVAILABLE" => Some(Self::Available),
             "MODEL_STATE_LOADED" => Some(Self::Loaded),
             "MODEL_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ModelKind {
+    Unspecified = 0,
+    /// It continues texts and answers.
+    Language = 1,
+    /// It makes vectors of texts.
+    Embedding = 2,
+}
+impl ModelKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MODEL_KIND_UNSPECIFIED",
+            Self::Language => "MODEL_KIND_LANGUAGE",
+            Self::Embedding => "MODEL_KIND_EMBEDDING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MODEL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "MODEL_KIND_LANGUAGE" => Some(Self::Language),
+            "MODEL_KIND_EMBEDDING" => Some(Self::Embedding),
             _ => None,
         }
     }

@@ -52,6 +52,7 @@ fn manifest(id: &str, sha256: &str, size: usize) -> Manifest {
         source: "test".into(),
         revision: None,
         context: None,
+        also: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aios_models::manifest::EMBEDDING_FILE;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -15,10 +16,11 @@ use tokenizers::Tokenizer;
 use super::{
     EmbedError, Input,
     bert::{Bert, Config},
+    weights::Weights,
 };
 
-/// File of the weights in a model's directory.
-pub const WEIGHTS: &str = "model.safetensors";
+/// What a tokenizer takes in memory, in sizes of its file.
+const TOKENIZER_FACTOR: u64 = 24;
 
 /// Word pieces that are computed together, what fills up shorter texts included: so what lies between the layers stays
 /// below some 60 MB.
@@ -34,6 +36,7 @@ pub struct EmbeddingModel {
     longest: usize,
     /// What marks a text's beginning and end.
     ends: [u32; 2],
+    size_bytes: u64,
     load_time: Duration,
 }
 
@@ -78,10 +81,11 @@ impl EmbeddingModel {
         let empty = pieces.encode("", true).map_err(|error| tokenizer(error.to_string()))?;
         let ends = <[u32; 2]>::try_from(empty.get_ids())
             .map_err(|_| tokenizer("it does not put one token before and one behind a text".into()))?;
-        let tensors = candle_core::safetensors::load(dir.join(WEIGHTS), &Device::Cpu)
-            .map_err(|error| fault(WEIGHTS, error.to_string()))?;
+        let weights = |reason: String| fault(EMBEDDING_FILE, reason);
+        let size_bytes = fs::metadata(dir.join(EMBEDDING_FILE)).map_err(|error| weights(error.to_string()))?.len();
+        let tensors = Weights::open(&dir.join(EMBEDDING_FILE)).and_then(Weights::read).map_err(weights)?;
         let tensors = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-        let bert = Bert::load(&config, &tensors).map_err(|error| fault(WEIGHTS, error.to_string()))?;
+        let bert = Bert::load(&config, &tensors).map_err(|error| fault(EMBEDDING_FILE, error.to_string()))?;
         Ok(Self {
             tokenizer: pieces,
             bert,
@@ -89,8 +93,37 @@ impl EmbeddingModel {
             dimensions: config.hidden_size,
             longest: longest.clamp(3, config.max_position_embeddings),
             ends,
+            size_bytes,
             load_time: started.elapsed(),
         })
+    }
+
+    /// The memory that the model in `dir` needs, in bytes: its weights, its tokenizer, and what lies between the layers of
+    /// one batch.
+    pub fn needs(dir: &Path) -> Result<u64, EmbeddingLoadError> {
+        let config: Config = read_json(&dir.join("config.json"))?;
+        let fault = |reason: String| EmbeddingLoadError { path: dir.join(EMBEDDING_FILE), reason };
+        let weights = Weights::open(&dir.join(EMBEDDING_FILE)).map_err(fault)?.bytes();
+        let tokenizer = fs::metadata(dir.join("tokenizer.json")).map_or(0, |file| file.len());
+        let product = |factors: &[usize]| factors.iter().fold(4u64, |all, &factor| all.saturating_mul(factor as u64));
+        let longest = config.max_position_embeddings.min(BATCH_TOKENS);
+        let between = [
+            product(&[BATCH_TOKENS, 6, config.hidden_size]),
+            product(&[BATCH_TOKENS, 2, config.intermediate_size]),
+            product(&[BATCH_TOKENS, config.num_attention_heads, longest]),
+        ];
+        let between = between.into_iter().fold(0, u64::saturating_add);
+        Ok(weights.saturating_add(between).saturating_add(tokenizer.saturating_mul(TOKENIZER_FACTOR)))
+    }
+
+    /// Tokens of a text at most, those that mark its beginning and end included.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Size of the weights' file.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// Numbers in a vector.

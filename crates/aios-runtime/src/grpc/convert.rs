@@ -2,7 +2,8 @@
 
 use aios_api::runtime::v1::{
     self as wire, EmbedRequest, EmbedResponse, Embedding, FinishReason, InferRequest, InferResponse, Message, Model,
-    ModelState, PromptCacheRetention, Role, Timings, Usage, form, infer_request, stream_infer_response::Done,
+    ModelKind, ModelState, PromptCacheRetention, Role, Timings, Usage, form, infer_request,
+    stream_infer_response::Done,
 };
 use tonic::Status;
 
@@ -11,7 +12,7 @@ use crate::{
     embedding::{self, EmbedError, Embeddings, MAX_INPUTS},
     generate::Finish,
     inference::{Completed, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request, Retention},
-    registry::{Listed, ListedState, RegistryError, Resident, millis},
+    registry::{InMemory, Listed, ListedState, RegistryError, millis},
     sampling::Sampling,
     template::ChatMessage,
 };
@@ -113,11 +114,26 @@ pub fn done(model: &str, completed: &Completed) -> Done {
 }
 
 /// A model in memory.
-pub fn loaded(model: &Resident, is_default: bool) -> Model {
+pub fn loaded(id: &str, model: &InMemory, is_default: bool) -> Model {
+    let model = match model {
+        InMemory::Language(model) => model,
+        InMemory::Embedding(model) => {
+            return Model {
+                id: id.to_owned(),
+                state: ModelState::Loaded.into(),
+                kind: ModelKind::Embedding.into(),
+                context_length: saturating(model.longest()),
+                size_bytes: model.size_bytes(),
+                load_ms: millis(model.load_time()),
+                ..Model::default()
+            };
+        }
+    };
     let info = model.engine.info();
     Model {
-        id: model.id.clone(),
+        id: id.to_owned(),
         state: ModelState::Loaded.into(),
+        kind: ModelKind::Language.into(),
         is_default,
         architecture: info.architecture.clone(),
         parameters: info.parameters,
@@ -130,13 +146,14 @@ pub fn loaded(model: &Resident, is_default: bool) -> Model {
 
 /// A model of the list.
 pub fn listed(listed: Listed) -> Model {
-    let Listed { id, is_default, size_bytes, state } = listed;
+    let Listed { id, is_default, is_embedding, size_bytes, state } = listed;
+    let kind = if is_embedding { ModelKind::Embedding } else { ModelKind::Language };
     let (state, error) = match state {
-        ListedState::Loaded(model) => return loaded(&model, is_default),
+        ListedState::Loaded(model) => return loaded(&id, &model, is_default),
         ListedState::Available => (ModelState::Available, String::new()),
         ListedState::Failed(reason) => (ModelState::Failed, reason),
     };
-    Model { id, state: state.into(), is_default, size_bytes, error, ..Model::default() }
+    Model { id, state: state.into(), kind: kind.into(), is_default, size_bytes, error, ..Model::default() }
 }
 
 /// The model and the texts of a request for embeddings.
@@ -159,7 +176,7 @@ pub fn embedding_status(error: EmbedError) -> Status {
     match error {
         EmbedError::UnknownModel { .. } | EmbedError::NoModel | EmbedError::Missing(_) => Status::not_found(message),
         EmbedError::UnknownToken { .. } | EmbedError::Dimensions { .. } => Status::invalid_argument(message),
-        EmbedError::QueueFull => Status::resource_exhausted(message),
+        EmbedError::QueueFull | EmbedError::NoMemory(_) => Status::resource_exhausted(message),
         EmbedError::Cancelled => Status::unavailable(message),
         EmbedError::Load(_) => Status::failed_precondition(message),
         EmbedError::Failed(_) => Status::internal(message),
@@ -201,7 +218,9 @@ pub fn registry_status(error: RegistryError) -> Status {
             Status::not_found(message)
         }
         RegistryError::Memory { .. } => Status::resource_exhausted(message),
-        RegistryError::Load(_) | RegistryError::Untrusted(_) => Status::failed_precondition(message),
+        RegistryError::Load(_) | RegistryError::Untrusted(_) | RegistryError::Embedding(_) => {
+            Status::failed_precondition(message)
+        }
     }
 }
 

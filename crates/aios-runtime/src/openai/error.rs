@@ -160,6 +160,12 @@ impl From<EmbedError> for ApiError {
             EmbedError::UnknownModel { .. } | EmbedError::NoModel | EmbedError::Missing(_) => {
                 ApiError::new(StatusCode::NOT_FOUND, Some("model_not_found"), Some("model".into()), message)
             }
+            EmbedError::NoMemory(_) => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some("insufficient_memory"),
+                Some("model".into()),
+                message,
+            ),
             EmbedError::UnknownToken { input, .. } => {
                 ApiError::invalid(format!("input[{input}]"), "invalid_value", message)
             }

@@ -12,11 +12,16 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::model::LoadedModel;
+use crate::{embedding::EmbeddingModel, model::LoadedModel};
 
 /// A loaded model. Requests and idle sessions hold it; with the last of them its memory is given back.
-pub struct Resident {
-    model: LoadedModel,
+pub struct Resident<M = LoadedModel> {
+    model: M,
+    usage: Usage,
+}
+
+/// Who uses a model, and since when nobody does.
+pub(super) struct Usage {
     /// Memory that it takes with all slots at work, as it was counted before it was loaded.
     pub(super) memory: u64,
     loaded_at: SystemTime,
@@ -30,13 +35,38 @@ pub struct Resident {
 }
 
 /// A request's hold on a model: while there is one, the model is not idle.
-pub struct Using(Arc<Resident>);
+pub struct Using<M = LoadedModel>(Arc<Resident<M>>);
 
-impl Resident {
-    pub(super) fn new(model: LoadedModel, memory: u64) -> (Arc<Self>, oneshot::Receiver<Infallible>) {
+/// A loaded model of either kind.
+#[derive(Clone)]
+pub enum InMemory {
+    /// It answers.
+    Language(Arc<Resident>),
+    /// It makes embeddings.
+    Embedding(Arc<Resident<EmbeddingModel>>),
+}
+
+impl InMemory {
+    pub(super) fn usage(&self) -> &Usage {
+        match self {
+            InMemory::Language(model) => model.usage(),
+            InMemory::Embedding(model) => model.usage(),
+        }
+    }
+
+    /// Size of its file.
+    pub fn size_bytes(&self) -> u64 {
+        match self {
+            InMemory::Language(model) => model.size_bytes,
+            InMemory::Embedding(model) => model.size_bytes(),
+        }
+    }
+}
+
+impl<M> Resident<M> {
+    pub(super) fn new(model: M, memory: u64) -> (Arc<Self>, oneshot::Receiver<Infallible>) {
         let (alive, gone) = oneshot::channel();
-        let resident = Resident {
-            model,
+        let usage = Usage {
             memory,
             loaded_at: SystemTime::now(),
             born: Instant::now(),
@@ -45,19 +75,25 @@ impl Resident {
             used: AtomicU64::new(0),
             _alive: alive,
         };
-        (Arc::new(resident), gone)
+        (Arc::new(Resident { model, usage }), gone)
     }
 
     /// When it was loaded.
     pub fn loaded_at(&self) -> SystemTime {
-        self.loaded_at
+        self.usage.loaded_at
     }
 
     /// Whether it is to be given back as soon as no request needs it.
     pub fn is_unloaded(&self) -> bool {
-        self.unloaded.load(Ordering::Acquire)
+        self.usage.unloaded.load(Ordering::Acquire)
     }
 
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+}
+
+impl Usage {
     pub(super) fn unload(&self) {
         self.unloaded.store(true, Ordering::Release);
     }
@@ -70,26 +106,35 @@ impl Resident {
     }
 }
 
-impl Using {
+impl<M> Using<M> {
     /// Marks the model as in use until this is dropped.
-    pub fn new(model: Arc<Resident>) -> Self {
-        model.requests.fetch_add(1, Ordering::AcqRel);
+    pub fn new(model: Arc<Resident<M>>) -> Self {
+        model.usage.requests.fetch_add(1, Ordering::AcqRel);
         Using(model)
     }
 }
 
-impl Drop for Using {
+impl<M> Drop for Using<M> {
     fn drop(&mut self) {
-        let now = self.0.born.elapsed().as_millis();
-        self.0.used.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Release);
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        let usage = &self.0.usage;
+        let now = usage.born.elapsed().as_millis();
+        usage.used.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Release);
+        usage.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Deref for Resident {
-    type Target = LoadedModel;
+impl<M> Deref for Using<M> {
+    type Target = Resident<M>;
 
-    fn deref(&self) -> &LoadedModel {
+    fn deref(&self) -> &Resident<M> {
+        &self.0
+    }
+}
+
+impl<M> Deref for Resident<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
         &self.model
     }
 }

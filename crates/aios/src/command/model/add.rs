@@ -109,6 +109,7 @@ pub fn manifest(id: &str, gguf: &Gguf, facts: Facts) -> Manifest {
         source,
         revision,
         context: context.map(|context| context as u64),
+        also: Vec::new(),
     }
 }
 

@@ -60,6 +60,9 @@ fn source(local: &Local, model: &str) -> Result<(Gguf, String, Option<Manifest>)
         return Ok((Gguf::open(path)?, name, None));
     }
     let installed = local.store.find(model)?;
+    if installed.file != MODEL_FILE {
+        bail!("{model}: is an embedding model; only GGUF files can be converted");
+    }
     // A damaged model would be signed again under another name.
     let trusted = local.trust.check_in_full(&installed.folder)?;
     Ok((Gguf::open(&installed.folder.join(MODEL_FILE))?, model.to_owned(), trusted.manifest))

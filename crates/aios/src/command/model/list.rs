@@ -107,6 +107,9 @@ fn rows(installed: Vec<Installed>, known: Vec<Model>) -> Vec<Row> {
 
 /// The format of most of a file, and the context that it was trained for.
 fn headline(model: &Installed) -> (String, u64) {
+    if model.file != MODEL_FILE {
+        return ("embedding".to_owned(), model.manifest.as_ref().and_then(|manifest| manifest.context).unwrap_or(0));
+    }
     let Ok(gguf) = Gguf::open(&model.folder.join(MODEL_FILE)) else { return ("damaged".to_owned(), 0) };
     let format = formats::shares(&gguf).first().map_or("-", |share| formats::name(share.dtype)).to_owned();
     let architecture = gguf.string("general.architecture").ok().flatten().unwrap_or_default();

@@ -5,7 +5,7 @@ use aios_models::{
     gguf::Gguf,
     manifest::MODEL_FILE,
     memory::Needs,
-    store::size_text,
+    store::{Installed, size_text},
 };
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -14,6 +14,9 @@ use super::local::Local;
 
 pub fn run(local: &Local, id: &str, json: bool) -> Result<()> {
     let installed = local.store.find(id)?;
+    if installed.file != MODEL_FILE {
+        return show_embedding(&installed, json);
+    }
     let gguf = Gguf::open(&installed.folder.join(MODEL_FILE))?;
     let text = |key: &str| gguf.string(key).ok().flatten();
     let architecture = text("general.architecture").unwrap_or("unknown");
@@ -74,5 +77,31 @@ pub fn run(local: &Local, id: &str, json: bool) -> Result<()> {
     for sentence in advice {
         println!("note: {sentence}");
     }
+    Ok(())
+}
+
+/// A model that makes embeddings, whose files are not in one header.
+fn show_embedding(installed: &Installed, json: bool) -> Result<()> {
+    let Installed { id, folder, file, factory, size, manifest } = installed;
+    if json {
+        let object = json!({
+            "id": id, "kind": "embedding", "folder": folder.display().to_string(), "factory": factory,
+            "manifest": manifest, "size_bytes": size,
+        });
+        println!("{}", serde_json::to_string_pretty(&object)?);
+        return Ok(());
+    }
+    let line = |name: &str, value: &str| println!("{name:14}{value}");
+    line("model", id);
+    line("kind", "embedding");
+    match manifest {
+        Some(manifest) => {
+            line("licence", &manifest.licence);
+            line("source", &manifest.source);
+            line("sha256", &manifest.sha256);
+        }
+        None => line("manifest", "none"),
+    }
+    line("file", &format!("{} ({})", folder.join(file).display(), size_text(*size)));
     Ok(())
 }
