@@ -1,3 +1,4 @@
+include $(BR2_EXTERNAL_AIOS_PATH)/package/aios-model.mk
 include $(sort $(wildcard $(BR2_EXTERNAL_AIOS_PATH)/package/*/*.mk))
 
 # The live medium starts GRUB by BIOS from a CD, where it finds itself, or from
