@@ -4,6 +4,7 @@
 //! long or because another one needs the room, and the next request brings it back.
 
 pub mod budget;
+mod error;
 mod resident;
 
 use std::{
@@ -21,10 +22,12 @@ use aios_models::{
     manifest::{EMBEDDING_FILE, MODEL_FILE},
     memory::Needs,
     store::size_text,
-    trust::{Trust, TrustError},
+    trust::Trust,
 };
 use tokio::sync::oneshot;
 
+pub use self::error::RegistryError;
+use self::error::refused;
 pub use self::resident::{InMemory, Resident, Using};
 use crate::{
     embedding::EmbeddingModel,
@@ -113,52 +116,6 @@ pub enum ListedState {
     Loaded(InMemory),
     /// The last attempt to load it failed, for this reason.
     Failed(String),
-}
-
-/// Why a model can't be loaded or unloaded.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// It is not there.
-    #[error("model '{id}' is in none of the directories {dirs}: put it there as {id}/{file}")]
-    NotFound {
-        /// Id that was asked for.
-        id: String,
-        /// Its file there.
-        file: &'static str,
-        /// Where it was looked for.
-        dirs: String,
-    },
-    /// `default` names nothing.
-    #[error("no default model is configured: set runtime.default-model, or name a model")]
-    NoDefault,
-    /// It is not in memory.
-    #[error("model '{0}' is not loaded")]
-    NotLoaded(String),
-    /// It makes embeddings, and is asked for an answer.
-    #[error("model '{0}' makes embeddings and answers nothing")]
-    Embedding(String),
-    /// Its file can't be used.
-    #[error("{0}")]
-    Load(String),
-    /// There is no room for it.
-    #[error(
-        "model '{id}' needs {} of memory, and {} of {} are free for models (runtime.memory-budget){}",
-        size_text(*.needed), size_text(*.available), size_text(*.budget),
-        if .needed > .budget { ": choose a smaller one, fewer slots or a shorter context" } else { ", and the others are in use: try again" }
-    )]
-    Memory {
-        /// Id of the model.
-        id: String,
-        /// Bytes that it needs.
-        needed: u64,
-        /// Bytes that are left.
-        available: u64,
-        /// Bytes that all models may need together.
-        budget: u64,
-    },
-    /// Its file is not the one that was vouched for, or nobody vouched for it.
-    #[error("{0}")]
-    Untrusted(String),
 }
 
 impl Registry {
@@ -475,23 +432,6 @@ impl Registry {
         // No code panics while it holds the lock, and every change is a single insertion or removal.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A model that is not trusted. Those that were changed are for whoever reads the audit.
-fn refused(id: &str, error: TrustError) -> RegistryError {
-    match &error {
-        TrustError::Tampered { path, expected, found, .. } => {
-            tracing::error!(audit = "model-tampered", model = id, path = %path.display(), expected, found, "model refused");
-        }
-        TrustError::Signature { path, .. } => {
-            tracing::error!(audit = "model-signature", model = id, path = %path.display(), "model refused");
-        }
-        TrustError::Unsigned { path, .. } => {
-            tracing::error!(audit = "model-unsigned", model = id, path = %path.display(), "model refused");
-        }
-        TrustError::Manifest(_) | TrustError::Key(_) | TrustError::Read { .. } => {}
-    }
-    RegistryError::Untrusted(error.to_string())
 }
 
 /// A duration as the protocols and the log carry it.

@@ -136,6 +136,34 @@ fn a_model_that_was_copied_by_hand_can_be_signed() {
 }
 
 #[test]
+fn an_embedding_model_is_signed_with_all_of_its_files_and_verified_by_them() {
+    let device = Device::new("http://127.0.0.1:9");
+    let folder = device.directory().join("bert");
+    fs::create_dir_all(&folder).unwrap();
+    for (file, content) in [("model.safetensors", "weights"), ("config.json", "{}"), ("tokenizer.json", "[]")] {
+        fs::write(folder.join(file), content).unwrap();
+    }
+    assert!(failure(&device.aios(&["model", "verify", "bert"])).is_empty());
+    success(&device.aios(&["model", "verify", "bert", "--sign"]));
+    assert!(success(&device.aios(&["model", "verify", "bert"])).contains("bert: signed"));
+    let list = success(&device.aios(&["model", "list", "--runtime-socket", "/nowhere"]));
+    assert!(list.contains("bert") && list.contains("embedding"), "{list}");
+    let shown = success(&device.aios(&["model", "show", "bert"]));
+    assert!(shown.contains("embedding") && shown.contains("model.safetensors"), "{shown}");
+    let refused = failure(&device.aios(&["model", "convert", "bert", "--format", "q8_0", "--id", "new"]));
+    assert!(refused.contains("embedding model"), "{refused}");
+
+    let verdict = || String::from_utf8(device.aios(&["model", "verify", "bert"]).stdout).unwrap();
+    fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+    assert!(verdict().contains("tokenizer.json is not the file of its manifest"), "{}", verdict());
+    fs::write(folder.join("tokenizer.json"), "[]").unwrap();
+    fs::write(folder.join("sentence_bert_config.json"), "{}").unwrap();
+    assert!(verdict().contains("sentence_bert_config.json is not the file"), "what was not signed is not read");
+    success(&device.aios(&["model", "rm", "bert", "--runtime-socket", "/nowhere"]));
+    assert!(device.models().is_empty());
+}
+
+#[test]
 fn what_can_not_be_a_model_is_not_imported() {
     let (device, file) = device_and_file();
     let text = device.root().join("notes.gguf");
