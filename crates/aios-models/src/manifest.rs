@@ -128,7 +128,8 @@ pub fn file_in(folder: &Path) -> Option<&'static str> {
 /// Name and hash of a further file.
 fn part(line: &str) -> Option<(&str, &str)> {
     let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    line.split_once(' ').filter(|(name, hash)| plain(name) && !name.is_empty() && !name.starts_with('.') && is_sha256(hash))
+    line.split_once(' ')
+        .filter(|(name, hash)| plain(name) && !name.is_empty() && !name.starts_with('.') && is_sha256(hash))
 }
 
 /// Whether `text` is a SHA-256 as manifests have it.

@@ -108,8 +108,8 @@ impl EmbeddingModel {
         let product = |factors: &[usize]| factors.iter().fold(4u64, |all, &factor| all.saturating_mul(factor as u64));
         let longest = config.max_position_embeddings.min(BATCH_TOKENS);
         let between = [
-            product(&[BATCH_TOKENS, 6, config.hidden_size]),
-            product(&[BATCH_TOKENS, 2, config.intermediate_size]),
+            product(&[BATCH_TOKENS, 8, config.hidden_size]),
+            product(&[BATCH_TOKENS, 3, config.intermediate_size]),
             product(&[BATCH_TOKENS, config.num_attention_heads, longest]),
         ];
         let between = between.into_iter().fold(0, u64::saturating_add);
