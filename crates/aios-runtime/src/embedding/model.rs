@@ -110,7 +110,7 @@ impl EmbeddingModel {
         let between = [
             product(&[BATCH_TOKENS, 8, config.hidden_size]),
             product(&[BATCH_TOKENS, 3, config.intermediate_size]),
-            product(&[BATCH_TOKENS, config.num_attention_heads, longest]),
+            product(&[BATCH_TOKENS, 2, config.num_attention_heads, longest]),
         ];
         let between = between.into_iter().fold(0, u64::saturating_add);
         Ok(weights.saturating_add(between).saturating_add(tokenizer.saturating_mul(TOKENIZER_FACTOR)))
