@@ -163,6 +163,14 @@ impl Gguf {
         })
     }
 
+    /// The array of numbers under `key`.
+    pub fn floats(&self, key: &str) -> Result<Option<&[f32]>, GgufError> {
+        self.typed(key, "an array of 32-bit floating-point numbers", |value| match value {
+            Value::Floats(floats) => Some(floats.as_slice()),
+            _ => None,
+        })
+    }
+
     /// `found`, or the error that `key` is missing.
     pub fn require<T>(&self, key: &str, found: Option<T>) -> Result<T, GgufError> {
         found.ok_or_else(|| self.error(format!("metadata key {key} is missing")))

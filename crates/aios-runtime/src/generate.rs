@@ -144,7 +144,7 @@ pub fn generate(
         sampler,
         guide: request.guidance.as_ref().map(Guide::new),
         lookup: request.lookup.then(|| Lookup::new(&request.prompt_tokens)),
-        answer: Answer::new(model, &request.stop, on_piece),
+        answer: Answer::new(model, request, on_piece),
         limit: request.max_tokens.unwrap_or(usize::MAX).min(context - prompt_tokens),
         idle_cpu: engine::leaves_cpus_idle(),
         count: Counts::default(),

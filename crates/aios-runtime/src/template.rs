@@ -5,12 +5,15 @@
 //! a control token's text begins is marked with a guard, a character that occurs nowhere else in the prompt; the tokenizer
 //! recognises no control token behind a guard, and drops the guards. What the template itself wrote has none.
 
+use std::collections::HashMap;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize as _;
 use serde_json::{Value as Json, json};
 
+use crate::tokenizer::Markers;
 use crate::tools::{Syntax, Tool, ToolCall, told_in_text};
 
 /// Bound on the work of one rendering; a chat of a thousand messages needs about 50,000.
@@ -82,7 +85,11 @@ pub enum TemplateError {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
-    control: Vec<String>,
+    control: Markers,
+    /// Ends of control tokens by their first character: which token, and from which byte.
+    endings: HashMap<char, Vec<(u32, u32)>>,
+    /// Guards that neither the template nor a control token contains.
+    guards: Vec<char>,
     bos: String,
     eos: String,
     knows_tools: bool,
@@ -105,9 +112,12 @@ impl ChatTemplate {
         let syntax = |error: Error| TemplateError::Syntax(describe(&error));
         environment.add_template_owned(NAME, source.to_owned()).map_err(syntax)?;
         let knows_tools = environment.get_template(NAME).map_err(syntax)?.undeclared_variables(false).contains("tools");
-        let control = control.into_iter().filter(|text| !text.is_empty()).collect();
+        let used = |guard: char| source.contains(guard) || control.iter().any(|text| text.contains(guard));
+        let guards = GUARDS.into_iter().filter(|&guard| !used(guard)).collect();
+        let control = Markers::new((0..).zip(control).map(|(index, text)| (text, index)));
+        let endings = endings(&control);
         let (source, bos, eos) = (source.to_owned(), bos.to_owned(), eos.to_owned());
-        Ok(Self { environment, source, control, bos, eos, knows_tools })
+        Ok(Self { environment, source, control, endings, guards, bos, eos, knows_tools })
     }
 
     /// How the model writes calls of tools.
@@ -150,12 +160,8 @@ impl ChatTemplate {
     }
 
     fn free_guard(&self, values: &[Json]) -> Result<char, TemplateError> {
-        let used = |guard: char| {
-            self.source.contains(guard)
-                || self.control.iter().any(|text| text.contains(guard))
-                || values.iter().any(|value| any_text(value, &|text| text.contains(guard)))
-        };
-        GUARDS.into_iter().find(|&guard| !used(guard)).ok_or(TemplateError::NoGuard)
+        let used = |guard: char| values.iter().any(|value| any_text(value, &|text| text.contains(guard)));
+        self.guards.iter().copied().find(|&guard| !used(guard)).ok_or(TemplateError::NoGuard)
     }
 
     /// Guards every text in `value`, names included.
@@ -174,15 +180,23 @@ impl ChatTemplate {
         }
     }
 
+    /// Whether `content`, which begins with `first`, begins with the end of a control token, or lies within one.
+    fn continues_a_token(&self, content: &str, first: char) -> bool {
+        self.endings.get(&first).into_iter().flatten().any(|&(index, at)| {
+            let end = &self.control.spelling(index as usize)[at as usize..];
+            content.starts_with(end) || end.starts_with(content)
+        })
+    }
+
     /// Puts a guard wherever a control token begins in `content`, or begins there and could end in what the template
     /// writes behind it, or could have begun in what the template writes before it.
     fn guard_content(&self, content: &str, guard: char) -> String {
         let mut guarded = String::with_capacity(content.len());
         for (at, character) in content.char_indices() {
             let rest = &content[at..];
-            let begins = |token: &String| rest.starts_with(token.as_str()) || token.starts_with(rest);
-            if self.control.iter().any(begins)
-                || (at == 0 && self.control.iter().any(|token| continues(token, content)))
+            if self.control.begins(rest)
+                || self.control.any_begins_with(rest)
+                || (at == 0 && self.continues_a_token(content, character))
             {
                 guarded.push(guard);
             }
@@ -192,9 +206,15 @@ impl ChatTemplate {
     }
 }
 
-/// Whether `content` begins with the end of `token`, or lies within it.
-fn continues(token: &str, content: &str) -> bool {
-    token.char_indices().skip(1).any(|(at, _)| content.starts_with(&token[at..]) || token[at..].starts_with(content))
+/// All proper ends of the tokens.
+fn endings(control: &Markers) -> HashMap<char, Vec<(u32, u32)>> {
+    let mut endings: HashMap<char, Vec<(u32, u32)>> = HashMap::new();
+    for (index, token) in control.texts().enumerate() {
+        for (at, character) in token.char_indices().skip(1) {
+            endings.entry(character).or_default().push((index as u32, at as u32));
+        }
+    }
+    endings
 }
 
 /// A message as templates expect it. Arguments are an object where they can be, as in `transformers`.

@@ -177,7 +177,8 @@ fn metadata_that_is_missing_or_contradicts_the_tensors_is_refused() {
         ("llama.attention.head_count_kv", Value::U32(3), "which does not divide"),
         ("llama.feed_forward_length", Value::U32(u32::MAX), "tensor blk.0.ffn_gate.weight has shape [128, 64]"),
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN), "is not a finite number"),
-        ("tokenizer.ggml.model", Value::String("llama".into()), "tokenizer \"llama\" is not supported"),
+        ("tokenizer.ggml.model", Value::String("t5".into()), "tokenizer \"t5\" is not supported"),
+        ("tokenizer.ggml.model", Value::String("llama".into()), "metadata key tokenizer.ggml.scores is missing"),
         ("tokenizer.ggml.pre", Value::String("other".into()), "pre-tokenizer \"other\" is not supported"),
         ("tokenizer.ggml.eos_token_id", Value::U32(1 << 20), "there are only 261 tokens"),
         (

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{GenerateError, TokenLogprob, stop::StopMatcher};
+use super::{GenerateError, GenerateRequest, TokenLogprob, stop::StopMatcher};
 use crate::{model::LoadedModel, tokenizer::StreamDecoder};
 
 /// A part of an answer, as it becomes known.
@@ -34,10 +34,15 @@ pub(super) struct Answer<'a> {
 impl<'a> Answer<'a> {
     pub(super) fn new(
         model: &'a LoadedModel,
-        stop: &[String],
+        request: &GenerateRequest,
         on_piece: &'a mut dyn FnMut(Piece) -> ControlFlow<()>,
     ) -> Self {
-        let (decoder, stop, held) = (StreamDecoder::default(), StopMatcher::new(stop), Vec::new());
+        let decoder = match request.guidance {
+            // A form says itself what it begins with.
+            Some(_) => StreamDecoder::default(),
+            None => StreamDecoder::behind(&model.tokenizer, request.prompt_tokens.last().copied()),
+        };
+        let (stop, held) = (StopMatcher::new(&request.stop), Vec::new());
         Self { model, decoder, stop, held, on_piece }
     }
 

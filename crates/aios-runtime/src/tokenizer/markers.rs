@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 
-/// A set of token spellings.
-pub(super) struct Markers {
-    /// By first character; longest spelling first.
-    by_first: HashMap<char, Vec<(String, u32)>>,
+/// A set of token spellings; some models have thousands.
+#[derive(Debug)]
+pub(crate) struct Markers {
+    /// In order of the spelling.
+    spellings: Vec<(String, u32)>,
+    /// Lengths of the spellings that begin with a character, in bytes, the longest first.
+    lengths: HashMap<char, Vec<usize>>,
+    /// Places in `spellings` in order of the token.
+    by_token: Vec<u32>,
 }
 
 /// A part of a text.
 #[derive(Debug, PartialEq)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// Text without a marker.
     Text(&'a str),
     /// A marker's token.
@@ -18,30 +23,52 @@ pub(super) enum Piece<'a> {
 }
 
 impl Markers {
-    pub(super) fn new(markers: impl Iterator<Item = (String, u32)>) -> Self {
-        let mut by_first: HashMap<char, Vec<(String, u32)>> = HashMap::new();
-        for (text, token) in markers {
-            if let Some(first) = text.chars().next() {
-                by_first.entry(first).or_default().push((text, token));
+    /// Empty spellings are left out; of equal ones the first counts.
+    pub(crate) fn new(markers: impl Iterator<Item = (String, u32)>) -> Self {
+        let mut spellings: Vec<(String, u32)> = markers.filter(|(text, _)| !text.is_empty()).collect();
+        spellings.sort_by(|a, b| a.0.cmp(&b.0));
+        spellings.dedup_by(|next, first| next.0 == first.0);
+        let mut lengths: HashMap<char, Vec<usize>> = HashMap::new();
+        for (text, _) in &spellings {
+            let of_first = lengths.entry(text.chars().next().unwrap_or_default()).or_default();
+            if !of_first.contains(&text.len()) {
+                of_first.push(text.len());
             }
         }
-        for spellings in by_first.values_mut() {
-            spellings.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        }
-        Self { by_first }
+        lengths.values_mut().for_each(|lengths| lengths.sort_by_key(|&length| std::cmp::Reverse(length)));
+        let mut by_token: Vec<u32> = (0..spellings.len() as u32).collect();
+        by_token.sort_by_key(|&place| spellings[place as usize].1);
+        Self { spellings, lengths, by_token }
     }
 
-    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        self.by_first.values().flatten().map(|(text, _)| text.as_str())
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.spellings.iter().map(|(text, _)| text.as_str())
     }
 
-    pub(super) fn text(&self, token: u32) -> Option<&str> {
-        let mut markers = self.by_first.values().flatten();
-        markers.find(|(_, id)| *id == token).map(|(text, _)| text.as_str())
+    /// The `index`-th of [`Markers::texts`].
+    pub(crate) fn spelling(&self, index: usize) -> &str {
+        &self.spellings[index].0
+    }
+
+    pub(crate) fn text(&self, token: u32) -> Option<&str> {
+        let token_at = |place: &u32| self.spellings[*place as usize].1;
+        let at = self.by_token.binary_search_by_key(&token, token_at).ok()?;
+        Some(&self.spellings[self.by_token[at] as usize].0)
+    }
+
+    /// Whether a marker begins with all of `text`.
+    pub(crate) fn any_begins_with(&self, text: &str) -> bool {
+        let at = self.spellings.partition_point(|(spelling, _)| spelling.as_str() < text);
+        self.spellings.get(at).is_some_and(|(spelling, _)| spelling.starts_with(text))
+    }
+
+    /// Whether `text` begins with a marker.
+    pub(crate) fn begins(&self, text: &str) -> bool {
+        text.chars().next().is_some_and(|first| self.at(text, first).is_some())
     }
 
     /// Cuts `text` at its markers, leftmost and longest first. No marker begins right after a `guard` character.
-    pub(super) fn split<'a>(&self, text: &'a str, guard: Option<char>) -> Vec<Piece<'a>> {
+    pub(crate) fn split<'a>(&self, text: &'a str, guard: Option<char>) -> Vec<Piece<'a>> {
         let mut pieces = Vec::new();
         let mut plain_from = 0;
         let mut marker_end = 0;
@@ -56,7 +83,7 @@ impl Markers {
                 if plain_from < at {
                     pieces.push(Piece::Text(&text[plain_from..at]));
                 }
-                pieces.push(Piece::Marker(*token));
+                pieces.push(Piece::Marker(token));
                 marker_end = at + spelling.len();
                 plain_from = marker_end;
             }
@@ -67,8 +94,14 @@ impl Markers {
         pieces
     }
 
-    fn at(&self, rest: &str, first: char) -> Option<&(String, u32)> {
-        self.by_first.get(&first)?.iter().find(|(spelling, _)| rest.starts_with(spelling.as_str()))
+    /// The longest marker that `rest` begins with.
+    fn at(&self, rest: &str, first: char) -> Option<(&str, u32)> {
+        self.lengths.get(&first)?.iter().find_map(|&length| {
+            let text = rest.get(..length)?;
+            let at = self.spellings.binary_search_by(|(spelling, _)| spelling.as_str().cmp(text)).ok()?;
+            let (spelling, token) = &self.spellings[at];
+            Some((spelling.as_str(), *token))
+        })
     }
 }
 
@@ -84,6 +117,14 @@ mod tests {
     fn the_leftmost_and_longest_marker_is_taken() {
         let pieces = markers().split("x<a>b<a>éy", None);
         assert_eq!(pieces, [Piece::Text("x"), Piece::Marker(2), Piece::Marker(1), Piece::Marker(3), Piece::Text("y")]);
+    }
+
+    #[test]
+    fn markers_are_found_by_token_and_by_their_beginning() {
+        let markers = markers();
+        assert_eq!((markers.text(2), markers.text(3), markers.text(9)), (Some("<a>b"), Some("é"), None));
+        assert!(markers.any_begins_with("<a") && markers.any_begins_with("<a>b") && !markers.any_begins_with("<a>c"));
+        assert!(markers.begins("<a>x") && !markers.begins("<a") && !markers.begins(""));
     }
 
     #[test]

@@ -7,9 +7,16 @@ use super::Tokenizer;
 pub struct StreamDecoder {
     /// The beginning of a character whose other bytes have not come yet; at most 3 bytes.
     pending: Vec<u8>,
+    /// Whether the first byte is left out where it is a space.
+    skips_space: bool,
 }
 
 impl StreamDecoder {
+    /// For the text behind `token`, or at the beginning of all.
+    pub fn behind(tokenizer: &Tokenizer, token: Option<u32>) -> Self {
+        Self { pending: Vec::new(), skips_space: tokenizer.begins_with_space(token) }
+    }
+
     /// Appends to `text` what `token` completes.
     pub fn push(&mut self, tokenizer: &Tokenizer, token: u32, text: &mut String) {
         self.push_bytes(tokenizer.token_bytes(token), text);
@@ -24,7 +31,12 @@ impl StreamDecoder {
     }
 
     fn push_bytes(&mut self, bytes: &[u8], text: &mut String) {
-        self.pending.extend_from_slice(bytes);
+        let own = match bytes {
+            [b' ', own @ ..] if self.skips_space => own,
+            bytes => bytes,
+        };
+        self.skips_space &= bytes.is_empty();
+        self.pending.extend_from_slice(own);
         let mut done = 0;
         for chunk in self.pending.utf8_chunks() {
             text.push_str(chunk.valid());
@@ -70,6 +82,16 @@ mod tests {
     #[test]
     fn a_character_cut_in_two_comes_out_whole() {
         assert_eq!(decode(&[b"a\xF0\x9F", b"\x98", b"\x80b"]), ["a", "", "😀b", ""]);
+    }
+
+    #[test]
+    fn only_the_first_space_is_left_out() {
+        let mut decoder = StreamDecoder { skips_space: true, ..StreamDecoder::default() };
+        let mut text = String::new();
+        for bytes in [&b""[..], b" ", b" a", b" b"] {
+            decoder.push_bytes(bytes, &mut text);
+        }
+        assert_eq!(text, " a b");
     }
 
     #[test]
