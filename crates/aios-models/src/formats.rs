@@ -5,8 +5,12 @@ use candle_core::quantized::GgmlDType;
 
 use crate::gguf::Gguf;
 
-/// Architectures that the runtime has an engine for, as `general.architecture` names them.
-pub const ARCHITECTURES: [&str; 1] = ["llama"];
+/// Architectures that the runtime has an engine for, as `general.architecture` names them: those that the kernels compute,
+/// then those of [`BY_CANDLE`].
+pub const ARCHITECTURES: [&str; 7] = ["llama", "qwen2", "qwen3", "gemma3", "glm4", "phi2", "phi3"];
+
+/// Architectures that candle computes, whatever the format.
+pub const BY_CANDLE: [&str; 3] = ["glm4", "phi2", "phi3"];
 
 /// Formats that a model can be converted to. All of them have kernels.
 pub const TARGETS: [GgmlDType; 8] = [
@@ -95,6 +99,9 @@ pub fn shares(gguf: &Gguf) -> Vec<Share> {
 ///
 /// One matrix that the kernels don't know makes all of the model candle's.
 pub fn obstacle(gguf: &Gguf) -> Option<String> {
+    if let Some(architecture) = by_candle(gguf) {
+        return Some(format!("there are no kernels for the architecture {architecture:?}"));
+    }
     let matrices = gguf.tensors().iter().filter(|(_, tensor)| tensor.shape.len() == 2);
     let mut obstacles: Vec<String> = matrices
         .filter_map(|(tensor_name, tensor)| match kernel(tensor.dtype) {
@@ -111,23 +118,36 @@ pub fn obstacle(gguf: &Gguf) -> Option<String> {
     obstacles.into_iter().next()
 }
 
+/// The architecture of a file, if it is one of [`BY_CANDLE`].
+pub fn by_candle(gguf: &Gguf) -> Option<&str> {
+    gguf.string("general.architecture").ok().flatten().filter(|architecture| BY_CANDLE.contains(architecture))
+}
+
 /// What an operator should know before using this file: a list of sentences, none of them an error.
 pub fn advice(gguf: &Gguf) -> Vec<String> {
     let mut advice = Vec::new();
     let architecture = gguf.string("general.architecture").ok().flatten().unwrap_or("unknown");
     if !ARCHITECTURES.contains(&architecture) {
         advice.push(format!(
-            "the runtime has no engine for the architecture {architecture:?} yet (it has one for {})",
+            "the runtime has no engine for the architecture {architecture:?} (it has one for {})",
             ARCHITECTURES.join(", ")
         ));
     }
     if gguf.string("tokenizer.chat_template").ok().flatten().is_none() {
         advice.push("there is no chat template in it: it can continue a text, and answers no chat requests".to_owned());
     }
-    if let Some(obstacle) = obstacle(gguf) {
+    if by_candle(gguf).is_some() {
         advice.push(format!(
-            "{obstacle}, and so candle computes this model, several times slower: use a file in Q4_1, Q8_0 or Q4_K, or \
-             make one with `aios model convert --format q8_0`"
+            "there are no kernels for the architecture {architecture:?}, and so candle computes this model, several times \
+             slower, and anew from the beginning where a context is cut back"
+        ));
+    } else if let Some(obstacle) = obstacle(gguf) {
+        let then = match architecture {
+            "llama" => "and so candle computes this model, several times slower",
+            _ => "and models of this architecture are computed by kernels alone",
+        };
+        advice.push(format!(
+            "{obstacle}, {then}: use a file in Q4_1, Q8_0 or Q4_K, or make one with `aios model convert --format q8_0`"
         ));
     }
     advice

@@ -1,9 +1,10 @@
 //! The memory that a model will need, from its header alone.
 
 use aios_kernels::Shape;
+use candle_core::quantized::GgmlDType;
 
 use crate::{
-    formats::{kernel, obstacle},
+    formats::{by_candle, kernel, obstacle},
     gguf::Gguf,
 };
 
@@ -66,6 +67,9 @@ impl Needs {
 }
 
 fn weights(gguf: &Gguf, native: bool) -> u64 {
+    if by_candle(gguf).is_some() {
+        return weights_of_candle(gguf);
+    }
     let bytes = gguf.tensors().values().map(|tensor| {
         let panels = || {
             let [rows, columns] = tensor.shape[..] else { return None };
@@ -77,6 +81,21 @@ fn weights(gguf: &Gguf, native: bool) -> u64 {
             _ => tensor.bytes as u64,
         };
         if native { panels().unwrap_or_else(values) } else { values() }
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// candle's own layers expand the embedding, vectors and matrices of 16 bits to 32.
+fn weights_of_candle(gguf: &Gguf) -> u64 {
+    let bytes = gguf.tensors().iter().map(|(name, tensor)| {
+        let expanded = tensor.shape.iter().fold(4u64, |bytes, &length| bytes.saturating_mul(length as u64));
+        let blocks = tensor.bytes as u64;
+        match tensor.dtype {
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => expanded,
+            // Its blocks stay where it is the head too.
+            _ if name == "token_embd.weight" => expanded.saturating_add(blocks),
+            _ => blocks,
+        }
     });
     bytes.fold(0, u64::saturating_add)
 }

@@ -3,11 +3,15 @@
 //! Everything above this trait (tokens, templates, sampling, queues, protocols) is the same for every engine; everything
 //! below it is free to choose its own weights layout, threads and cache.
 
+mod candle;
 mod decoder;
+mod pool_guard;
 mod threads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use aios_models::formats::ARCHITECTURES;
 
 use crate::gguf::{Gguf, GgufError};
 use crate::model::LoadOptions;
@@ -16,12 +20,14 @@ pub use threads::{ThreadsError, computing_threads, leaves_cpus_idle, read_bandwi
 /// Loads the weights of `gguf`.
 pub fn load(gguf: &Gguf, options: &LoadOptions) -> Result<Box<dyn Engine>, EngineError> {
     let architecture = gguf.require("general.architecture", gguf.string("general.architecture")?)?;
-    match decoder::Family::of(architecture) {
-        Some(family) => decoder::load(gguf, family, options),
+    if let Some(family) = decoder::Family::of(architecture) {
+        return decoder::load(gguf, family, options);
+    }
+    match candle::Architecture::named(architecture) {
+        Some(known) => candle::load(gguf, known, options.context),
         None => {
-            let supported: Vec<String> = decoder::Family::names().map(|name| format!("{name:?}")).collect();
-            let supported = supported.join(", ");
-            Err(gguf.error(format!("architecture {architecture:?} is not supported; supported is {supported}")).into())
+            let supported = ARCHITECTURES.join(", ");
+            Err(gguf.error(format!("architecture {architecture:?} is not supported; supported are {supported}")).into())
         }
     }
 }
@@ -76,6 +82,12 @@ pub trait Session: Send {
     /// Asks that the first `len` tokens of the context be known for longer than others, after a restart too. An engine that
     /// keeps nothing does nothing.
     fn pin(&mut self, _len: usize) {}
+
+    /// Whether [`Session::truncate`] costs nothing. Where it does, the next `forward` computes all that was left anew, and
+    /// tokens that may turn out wrong are better not handed in.
+    fn truncates_for_free(&self) -> bool {
+        true
+    }
 
     /// Shortens the context to its first `len` tokens. Does nothing where it is no longer than that.
     fn truncate(&mut self, len: usize);

@@ -143,7 +143,7 @@ pub fn generate(
         request,
         sampler,
         guide: request.guidance.as_ref().map(Guide::new),
-        lookup: request.lookup.then(|| Lookup::new(&request.prompt_tokens)),
+        lookup: (request.lookup && session.truncates_for_free()).then(|| Lookup::new(&request.prompt_tokens)),
         answer: Answer::new(model, request, on_piece),
         limit: request.max_tokens.unwrap_or(usize::MAX).min(context - prompt_tokens),
         idle_cpu: engine::leaves_cpus_idle(),

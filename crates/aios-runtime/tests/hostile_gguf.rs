@@ -164,7 +164,7 @@ fn metadata_that_is_missing_or_contradicts_the_tensors_is_refused() {
         (
             "general.architecture",
             Value::String("mamba".into()),
-            "architecture \"mamba\" is not supported; supported is",
+            "architecture \"mamba\" is not supported; supported are",
         ),
         ("llama.block_count", Value::String("two".into()), "llama.block_count is not a count"),
         ("llama.block_count", Value::I32(-1), "llama.block_count is not a count"),

@@ -94,9 +94,4 @@ impl Family {
     pub(in crate::engine) fn of(architecture: &str) -> Option<&'static Self> {
         FAMILIES.iter().find(|family| family.name == architecture)
     }
-
-    /// The names of all families.
-    pub(in crate::engine) fn names() -> impl Iterator<Item = &'static str> {
-        FAMILIES.iter().map(|family| family.name)
-    }
 }

@@ -9,6 +9,7 @@ use candle_nn::rotary_emb::rope_i;
 
 use super::Weights;
 use crate::engine::decoder::layer::Layer;
+use crate::engine::pool_guard::{PoolGuard, has_block_products};
 use crate::engine::{Cancel, EngineError, Session, common};
 
 /// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; larger batches
@@ -16,8 +17,6 @@ use crate::engine::{Cancel, EngineError, Session, common};
 const BATCH: usize = 64;
 /// Rows from which on expanding a matrix costs less than it saves.
 const EXPAND_FROM: usize = 8;
-/// Exit code of a defect in the program (`EX_SOFTWARE`).
-const EXIT_SOFTWARE: i32 = 70;
 
 /// Keys and values of the tokens so far.
 ///
@@ -110,19 +109,6 @@ impl LlamaSession {
     }
 }
 
-/// Ends the process when a panic leaves candle: its thread pool is unusable from then on, for every request, and only a
-/// new process has a new one. The supervisor starts it.
-struct PoolGuard;
-
-impl Drop for PoolGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("inference library panicked, process ends to be started again");
-            std::process::exit(EXIT_SOFTWARE);
-        }
-    }
-}
-
 impl Session for LlamaSession {
     fn len(&self) -> usize {
         self.history.len()
@@ -180,15 +166,6 @@ fn multiply(matrix: &QTensor, input: &Tensor) -> Result<Tensor> {
     input.apply_op1_no_bwd(matrix)
 }
 
-/// Whether candle's products with blocks run on this processor: on arm64 they are dot-product instructions, which candle
-/// 0.11 uses without looking, and which the Raspberry Pi 3 and 4 have not.
-fn has_block_products() -> bool {
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("dotprod");
-    #[cfg(not(target_arch = "aarch64"))]
-    true
-}
-
 /// `(tokens, heads * head_size)` to `(heads, tokens, head_size)`.
 fn split_heads(states: &Tensor, heads: usize) -> Result<Tensor> {
     let (count, width) = states.dims2()?;
@@ -204,29 +181,4 @@ fn causal_mask(count: usize, start: usize) -> Result<Option<Tensor>> {
     let visible = |row: usize, column: usize| if column <= start + row { 0.0 } else { f32::NEG_INFINITY };
     let mask = (0..count).flat_map(|row| (0..end).map(move |column| visible(row, column))).collect();
     Ok(Some(Tensor::from_vec(mask, (count, end), &Device::Cpu)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn a_panic_of_the_inference_library_ends_the_process_with_70() {
-        const PANIC: &str = "AIOS_TEST_PANIC";
-        const NAME: &str =
-            "engine::decoder::candle::session::tests::a_panic_of_the_inference_library_ends_the_process_with_70";
-        if std::env::var_os(PANIC).is_some() {
-            // What catches panics for a slot must not hide this one.
-            let _ = std::panic::catch_unwind(|| {
-                let _guard = PoolGuard;
-                panic!("as candle might");
-            });
-            unreachable!("the guard ended the process");
-        }
-        let program = std::env::current_exe().expect("the test binary has a path");
-        let output = Command::new(program).args(["--exact", NAME]).env(PANIC, "1").output().expect("it runs again");
-        assert_eq!(output.status.code(), Some(EXIT_SOFTWARE), "{output:?}");
-    }
 }
