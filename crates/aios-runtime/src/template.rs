@@ -12,6 +12,7 @@ use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize as _;
 use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::tokenizer::Markers;
 use crate::tools::{Syntax, Tool, ToolCall, told_in_text};
@@ -93,6 +94,10 @@ pub struct ChatTemplate {
     bos: String,
     eos: String,
     knows_tools: bool,
+    /// Whether the names of calls have 9 letters and digits, as Mistral's have to.
+    short_call_ids: bool,
+    /// Whether the first message may be the system's; Gemma 2 refuses it.
+    knows_system: bool,
 }
 
 impl ChatTemplate {
@@ -113,11 +118,13 @@ impl ChatTemplate {
         environment.add_template_owned(NAME, source.to_owned()).map_err(syntax)?;
         let knows_tools = environment.get_template(NAME).map_err(syntax)?.undeclared_variables(false).contains("tools");
         let used = |guard: char| source.contains(guard) || control.iter().any(|text| text.contains(guard));
-        let guards = GUARDS.into_iter().filter(|&guard| !used(guard)).collect();
+        let guards = GUARDS.filter(|&guard| !used(guard)).collect();
         let control = Markers::new((0..).zip(control).map(|(index, text)| (text, index)));
         let endings = endings(&control);
+        let short_call_ids = source.contains("length != 9");
+        let knows_system = !source.contains("System role not supported");
         let (source, bos, eos) = (source.to_owned(), bos.to_owned(), eos.to_owned());
-        Ok(Self { environment, source, control, endings, guards, bos, eos, knows_tools })
+        Ok(Self { environment, source, control, endings, guards, bos, eos, knows_tools, short_call_ids, knows_system })
     }
 
     /// How the model writes calls of tools.
@@ -133,11 +140,18 @@ impl ChatTemplate {
         tools: &[Tool],
         add_generation_prompt: bool,
     ) -> Result<Prompt, TemplateError> {
-        let in_text = (!self.knows_tools).then(|| told_in_text(messages, tools));
+        let in_text = (!self.knows_tools).then(|| {
+            let mut told = told_in_text(messages, tools);
+            if !tools.is_empty() && !self.knows_system {
+                fold_system(&mut told);
+            }
+            told
+        });
         let messages = in_text.as_deref().unwrap_or(messages);
         let tools = if self.knows_tools { tools } else { &[] };
         messages.iter().try_for_each(|message| check_role(&message.role))?;
-        let messages: Vec<Json> = messages.iter().map(message).collect();
+        let call_id = |id: &str| if self.short_call_ids { short_call_id(id) } else { id.to_owned() };
+        let messages: Vec<Json> = messages.iter().map(|one| message(one, &call_id)).collect();
         let tools: Vec<Json> = tools.iter().map(Tool::described).collect();
         let mut values = [Json::Array(messages), Json::Array(tools)];
         let guard = self.free_guard(&values)?;
@@ -218,20 +232,39 @@ fn endings(control: &Markers) -> HashMap<char, Vec<(u32, u32)>> {
 }
 
 /// A message as templates expect it. Arguments are an object where they can be, as in `transformers`.
-fn message(message: &ChatMessage) -> Json {
+fn message(message: &ChatMessage, call_id: &impl Fn(&str) -> String) -> Json {
     let mut value = json!({"role": message.role, "content": message.content});
     if !message.calls.is_empty() {
         let arguments = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Json::from(text));
         let calls = message.calls.iter().map(|call| {
             let function = json!({"name": call.name, "arguments": arguments(&call.arguments)});
-            json!({"id": call.id, "type": "function", "function": function})
+            json!({"id": call_id(&call.id), "type": "function", "function": function})
         });
         value["tool_calls"] = calls.collect();
     }
     if let Some(id) = &message.call_id {
-        value["tool_call_id"] = id.as_str().into();
+        value["tool_call_id"] = call_id(id).into();
     }
     value
+}
+
+/// What is told to the system becomes the beginning of what the user says first.
+fn fold_system(messages: &mut Vec<ChatMessage>) {
+    let is_system = messages.first().is_some_and(|first| first.role == "system");
+    if let (true, Some(user)) = (is_system, messages.iter().position(|message| message.role == "user")) {
+        let system = messages.remove(0);
+        let user = &mut messages[user - 1];
+        user.content = format!("{}\n\n{}", system.content, user.content);
+    }
+}
+
+/// `id`, or 9 digits that stand for it.
+fn short_call_id(id: &str) -> String {
+    if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return id.to_owned();
+    }
+    let hash = Sha256::digest(id.as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..9].to_owned()
 }
 
 fn any_text(value: &Json, is: &impl Fn(&str) -> bool) -> bool {

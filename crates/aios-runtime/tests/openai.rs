@@ -253,3 +253,33 @@ fn without_a_token_requests_by_foreign_host_names_are_refused() {
     assert_eq!((answer.status, answer.error()), (403, (Value::Null, json!("forbidden_host"))));
     assert_eq!(server.request("GET", "/v1/models", &[("Host", "localhost")], "").status, 200);
 }
+
+#[test]
+fn what_the_models_template_says_against_messages_reaches_the_client() {
+    use candle_core::quantized::gguf_file::Value as Metadata;
+    const KEY: &str = "tokenizer.chat_template";
+    let strict = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+        {{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}";
+    let with_template = |template: Option<&str>| {
+        serve_with(|runtime| {
+            tiny_model::write_with(&runtime.model_dirs[0].join("letters/model.gguf"), |metadata, _| {
+                metadata.retain(|(key, _)| key != KEY);
+                metadata.extend(template.map(|text| (KEY.to_owned(), Metadata::String(text.to_owned()))));
+            });
+        })
+    };
+    let (strict, base) = (with_template(Some(strict)), with_template(None));
+    let ask = |server: &served::Served, messages: Value| {
+        let answer = server.post("/v1/chat/completions", &json!({"model": "letters", "messages": messages}));
+        (answer.status, answer.json()["error"].clone())
+    };
+    let user = json!({"role": "user", "content": "hi"});
+    let (status, error) = ask(&strict, json!([user, user]));
+    assert_eq!((status, &error["code"]), (400, &json!("invalid_messages")));
+    assert!(error["message"].as_str().unwrap().contains("roles must alternate"), "{error}");
+    assert_eq!(ask(&strict, json!([user])).0, 200);
+    let (status, error) = ask(&base, json!([user]));
+    assert_eq!((status, &error["code"]), (400, &json!("invalid_messages")));
+    assert!(error["message"].as_str().unwrap().contains("has no chat template; use plain completion"), "{error}");
+    assert_eq!(base.post("/v1/completions", &text("a")).status, 200);
+}

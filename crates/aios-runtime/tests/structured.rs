@@ -264,18 +264,18 @@ fn a_call_is_bound_from_its_marker_on() {
             json!({"type": "object", "required": ["s"], "properties": {"s": {"type": "integer", "maximum": 9, "minimum": 1}}}),
         ),
     ];
-    for syntax in [Syntax::TAGS, Syntax::BARE] {
+    for syntax in [Syntax::TAGS, Syntax::BARE, Syntax::LIST] {
         for choice in [Choice::Auto, Choice::Required, Choice::Named("wait".to_owned())] {
             let tools = Tools { tools: tools.clone(), choice: choice.clone(), parallel: false };
             let mut constraint = TINY.grammars.compile(&tools.form(&syntax)).unwrap();
-            let written = [syntax.head, "wait", syntax.middle, "{\"s\": 5}", syntax.tail].concat();
+            let written = [syntax.first, "wait", syntax.middle, "{\"s\": 5}", syntax.tail, syntax.end].concat();
             for token in TINY.tokenizer.encode(&written).unwrap() {
                 assert!(!constraint.is_complete());
                 constraint.accept(token).unwrap();
             }
             assert!(constraint.is_complete(), "{choice:?}");
             let mut constraint = TINY.grammars.compile(&tools.form(&syntax)).unwrap();
-            let wrong = [syntax.head, "wait", syntax.middle, "{\"s\": 0"].concat();
+            let wrong = [syntax.first, "wait", syntax.middle, "{\"s\": 0"].concat();
             let tokens = TINY.tokenizer.encode(&wrong).unwrap();
             let refused = tokens.iter().position(|&token| !constraint.accept_if_allowed(token).unwrap());
             assert_eq!(refused, Some(tokens.len() - 1), "a number out of its bounds");

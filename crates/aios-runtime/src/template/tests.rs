@@ -151,3 +151,71 @@ fn json_can_be_indented() {
     let prompt = template(source).render(&[message("user", "x")], &[], true).unwrap();
     assert_eq!(unguarded(&prompt), "{\n  \"role\": \"user\",\n  \"content\": \"x\"\n}");
 }
+
+#[test]
+fn what_the_templates_of_qwen_llama_and_mistral_use_is_there() {
+    let source = "{%- if tools -%}{%- endif -%}{%- set ns = namespace(last=0, many=false) -%}\
+        {%- for m in messages[::-1] -%}\
+            {%- if m.role == 'user' and not ns.many -%}{%- set ns.last = messages|length - 1 - loop.index0 -%}{%- set ns.many = true -%}{%- endif -%}\
+        {%- endfor -%}\
+        {%- set users = messages[1:] | selectattr('role', 'equalto', 'user') | list -%}\
+        {{- ns.last }} {{ users | length }} {{ messages[-1] == users[-1] }} {{ 'tool_calls' in messages[1] }} \
+        {{- messages[1].content.split('</think>')[-1].lstrip('\\n') }}|{{ messages[1].content.split('</think>')[0].rstrip('\\n') }}|\
+        {%- set out = messages[1].tool_calls[0].function | tojson -%}{{ out[:-1] }}|\
+        {%- for key, value in messages[1].tool_calls[0].function.items() if key != 'name' -%}{{ key }}={{ value.b }}{%- endfor -%}\
+        {%- for m in messages -%}{%- if loop.previtem is defined and loop.previtem.role != m.role -%}+{%- endif -%}{%- endfor -%}\
+        {{- [1] + [2] }}{{ messages[0].content | trim }}{{ strftime_now('%d %b %Y') | length }}";
+    let mut called = message("assistant", "<think>\nhm\n</think>\n\nB");
+    called.calls = vec![ToolCall { id: "1".into(), name: "q".into(), arguments: r#"{"b": "é"}"#.into() }];
+    let text = render(source, &[message("system", " S "), called, message("user", "C")]).unwrap();
+    assert_eq!(
+        text,
+        "2 1 True TrueB|<think>\nhm|{\"name\": \"q\", \"arguments\": {\"b\": \"é\"}|arguments=é++[1, 2]S11"
+    );
+}
+
+/// Folds the system's message into the user's first, and insists on turns, as Gemma's does.
+const FOLDING: &str = "{% if messages[0].role == 'system' %}{% set prefix = messages[0].content + '\n\n' %}\
+    {% set rest = messages[1:] %}{% else %}{% set prefix = '' %}{% set rest = messages %}{% endif %}\
+    {% for m in rest %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}\
+    {% endif %}[{{ 'model' if m.role == 'assistant' else m.role }}]{{ prefix if loop.first else '' }}{{ m.content | trim }}{% endfor %}";
+
+#[test]
+fn a_template_that_wants_turns_gets_the_results_of_tools_as_one() {
+    let mut called = message("assistant", "");
+    called.calls = ["1", "2"].map(|id| ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into() }).to_vec();
+    let messages = [message("user", "A"), called, message("tool", "x"), message("tool", "y")];
+    let text = unguarded(&template(FOLDING).render(&messages, &[tool("f", "F")], true).unwrap());
+    assert!(text.starts_with("[user]You can use these tools:\n<tools>"), "{text}");
+    assert!(
+        text.ends_with("[user]<tool_response>\nx\n</tool_response>\n<tool_response>\ny\n</tool_response>"),
+        "{text}"
+    );
+    let error = render(FOLDING, &[message("user", "A"), message("user", "B")]).unwrap_err();
+    assert!(error.to_string().contains("does not accept these messages: roles must alternate"), "{error}");
+}
+
+#[test]
+fn a_template_that_refuses_the_system_is_told_of_tools_by_the_user() {
+    let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+        {% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    let text = unguarded(&template(source).render(&[message("user", "Rain?")], &[tool("f", "F")], true).unwrap());
+    assert!(text.starts_with("[user]You can use these tools:") && text.ends_with("\n\nRain?"), "{text}");
+    let error = render(source, &[message("system", "S"), message("user", "x")]).unwrap_err();
+    assert!(error.to_string().contains("System role not supported"), "{error}");
+}
+
+#[test]
+fn names_of_calls_are_short_where_the_template_wants_them_so() {
+    let source = "{% for m in messages %}{% for call in m.tool_calls or [] %}{% if call.id|length != 9 %}\
+        {{ raise_exception('9!') }}{% endif %}{{ call.id }};{% endfor %}{{ m.tool_call_id }}{% endfor %}{{ tools }}";
+    for (id, short) in [("abcDEF123", Some("abcDEF123")), ("call_0123456789", None)] {
+        let mut called = message("assistant", "");
+        called.calls = vec![ToolCall { id: id.into(), name: "f".into(), arguments: "{}".into() }];
+        let mut result = message("tool", "x");
+        result.call_id = Some(id.to_owned());
+        let text = unguarded(&template(source).render(&[called, result], &[], true).unwrap());
+        let (call, answered) = text.split_once(';').unwrap();
+        assert!(call == answered && call.len() == 9 && short.is_none_or(|short| short == call), "{text}");
+    }
+}

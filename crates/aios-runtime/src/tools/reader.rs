@@ -103,7 +103,7 @@ impl CallReader {
     }
 
     fn text(&mut self, parts: &mut Vec<Part>) -> bool {
-        let head = self.syntax.head;
+        let head = if self.calls == 0 { self.syntax.first } else { self.syntax.next };
         let found = self.held.find(head);
         let end = found.unwrap_or_else(|| {
             let begins = |at: &usize| head.starts_with(&self.held[*at..]);
