@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use tokenizers::NormalizedString;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 
 use crate::gguf::{Gguf, GgufError};
 use crate::template::Prompt;
@@ -333,26 +333,27 @@ fn bpe(
 ) -> Result<BPE, GgufError> {
     // Control tokens stay out, so that no text can merge into one, and so do those without a text.
     let mergeable = tokens.iter().zip(types).enumerate().filter(|(_, (_, kind))| has_text(**kind));
-    let vocabulary: HashMap<String, u32> = mergeable.map(|(id, (text, _))| (text.clone(), id as u32)).collect();
+    let vocabulary: Vocab = mergeable.map(|(id, (text, _))| (text.clone(), id as u32)).collect();
     let fewer = vocabulary.len() < types.iter().filter(|kind| has_text(**kind)).count();
     if let Some((first, second)) = fewer.then(|| equal(tokens, types)).flatten() {
         return Err(gguf.error(format!("tokens {first} and {second} are both {:?}", tokens[first])));
     }
+    let mut both = String::new();
     let pairs = merges
         .iter()
         .map(|merge| {
+            // The builder refuses unknown parts itself, and relies on the whole being known.
             let pair = merge.split_once(' ').filter(|(left, right)| {
-                // The builder below relies on all three being known.
-                vocabulary.contains_key(*left)
-                    && vocabulary.contains_key(*right)
-                    && vocabulary.contains_key(&format!("{left}{right}"))
+                both.clear();
+                both.extend([*left, *right]);
+                vocabulary.contains_key(&both)
             });
             pair.map(|(left, right)| (left.to_owned(), right.to_owned()))
-                .ok_or_else(|| gguf.error(format!("merge {merge:?} is not made of tokens of the vocabulary")))
+                .ok_or_else(|| gguf.error(format!("merge {merge:?} does not make a token of the vocabulary")))
         })
         .collect::<Result<Vec<_>, _>>()?;
     BPE::builder()
-        .vocab_and_merges(vocabulary.into_iter().collect::<tokenizers::models::bpe::Vocab>(), pairs)
+        .vocab_and_merges(vocabulary, pairs)
         .ignore_merges(ignore_merges)
         .build()
         .map_err(|error| gguf.error(format!("its vocabulary can't be used: {error}")))
