@@ -348,8 +348,9 @@ fn bpe(
                 both.extend([*left, *right]);
                 vocabulary.contains_key(&both)
             });
-            pair.map(|(left, right)| (left.to_owned(), right.to_owned()))
-                .ok_or_else(|| gguf.error(format!("merge {merge:?} does not make a token of the vocabulary")))
+            pair.map(|(left, right)| (left.to_owned(), right.to_owned())).ok_or_else(|| {
+                gguf.error(format!("merge {merge:?} is not made of tokens of the vocabulary, or makes none"))
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     BPE::builder()
