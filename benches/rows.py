@@ -15,6 +15,8 @@ BARS = {
     "tool-call-cold": (3.0, 3.0),
     "tool-call-warm": (3.0, 3.0),
 }
+# The same of models that are held to others.
+BARS_OF_MODELS = {"gemma3": {"prefill-fa": (3.0, 3.0), "prefill-blas": (None, None), "decode": (1.3, 1.3)}}
 UNITS = {"load": "ms", "first": "ms", "tool": "ms", "peak": "MiB", "server": "MiB", "memory": "GB/s"}
 COLUMNS = ("model", "threads", "case", "unit", "ours", "peer", "ratio", "bar", "peer_name")
 
@@ -24,8 +26,9 @@ def kind(case):
     return "-".join(part for part in case.split("-") if not part.isdigit() and part != "at")
 
 
-def bar(case, arithmetic):
-    wide, other = BARS.get(kind(case), (None, None))
+def bar(case, arithmetic, model):
+    bars = BARS | BARS_OF_MODELS.get(model.split("-", maxsplit=1)[0], {})
+    wide, other = bars.get(kind(case), (None, None))
     return wide if arithmetic == "avx512" else other
 
 
@@ -70,7 +73,7 @@ def peer_rows(ours, llama, candle):
 def finish(rows, model, threads, arithmetic):
     """Says of each row what it was measured on, and its bar."""
     for number, plain in enumerate(rows):
-        held = bar(plain["case"], arithmetic)
+        held = bar(plain["case"], arithmetic, model)
         whole = {"model": model, "threads": threads, "arithmetic": arithmetic, **plain}
         rows[number] = whole | ({"bar": held} if held else {})
     return rows

@@ -53,9 +53,11 @@ class Rows(unittest.TestCase):
         self.assertEqual({row["case"] for row in rows.missed(narrow.values())}, {"load"})
 
     def test_depth_and_length_do_not_change_the_bar(self):
-        self.assertEqual(rows.bar("decode-256-at-1024", "avx512"), 2.2)
-        self.assertEqual(rows.bar("tool-call-warm", "avx2"), 3.0)
-        self.assertIsNone(rows.bar("first-token-512-cold", "avx512"))
+        self.assertEqual(rows.bar("decode-256-at-1024", "avx512", "smollm2-135m-q8_0"), 2.2)
+        self.assertEqual(rows.bar("tool-call-warm", "avx2", "smollm2-135m-q4_1"), 3.0)
+        self.assertIsNone(rows.bar("first-token-512-cold", "avx512", "smollm2-135m-q4_1"))
+        self.assertEqual(rows.bar("decode-64", "avx512", "gemma3-270m-q4_k_m"), 1.3)
+        self.assertEqual(rows.bar("load", "avx512", "gemma3-270m-q4_k_m"), 1.0)
 
     def test_the_file_is_what_the_table_shows(self):
         found = rows.finish(rows.peer_rows(OURS, LLAMA, CANDLE), "m", 1, "avx512")
