@@ -98,6 +98,18 @@ pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// Refuses tokens that are none of the vocabulary, and more than a context of `held` tokens has room for.
+fn check_tokens(tokens: &[u32], held: usize, capacity: usize, vocabulary: usize) -> Result<(), EngineError> {
+    let needed = held.saturating_add(tokens.len());
+    if needed > capacity {
+        return Err(EngineError::ContextFull { capacity, needed });
+    }
+    match tokens.iter().find(|&&token| token as usize >= vocabulary) {
+        None => Ok(()),
+        Some(token) => Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}"))),
+    }
+}
+
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {

@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_glm4, quantized_phi, quantized_phi3};
 
 use super::pool_guard::{PoolGuard, has_block_products};
-use super::{Cancel, Engine, EngineError, EngineInfo, Session, common};
+use super::{Cancel, Engine, EngineError, EngineInfo, Session, check_tokens, common};
 use crate::gguf::Gguf;
 pub(super) use architecture::Architecture;
 
@@ -164,14 +164,7 @@ impl Session for CandleSession {
     }
 
     fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError> {
-        let needed = self.history.len().saturating_add(tokens.len());
-        if needed > self.context {
-            return Err(EngineError::ContextFull { capacity: self.context, needed });
-        }
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= self.vocabulary) {
-            let vocabulary = self.vocabulary;
-            return Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}")));
-        }
+        check_tokens(tokens, self.history.len(), self.context, self.vocabulary)?;
         self.logits.clear();
         let _guard = PoolGuard;
         let result = self.advance(tokens, outputs.min(tokens.len()), cancel);

@@ -10,7 +10,7 @@ use candle_nn::rotary_emb::rope_i;
 use super::Weights;
 use crate::engine::decoder::layer::Layer;
 use crate::engine::pool_guard::{PoolGuard, has_block_products};
-use crate::engine::{Cancel, EngineError, Session, common};
+use crate::engine::{Cancel, EngineError, Session, check_tokens, common};
 
 /// Tokens that go through the layers together. Cancelling takes effect after one layer of so many tokens; larger batches
 /// gain little.
@@ -116,17 +116,10 @@ impl Session for LlamaSession {
 
     fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> std::result::Result<&[f32], EngineError> {
         let parameters = &self.weights.parameters;
-        let needed = self.history.len().saturating_add(tokens.len());
-        if needed > parameters.context {
-            return Err(EngineError::ContextFull { capacity: parameters.context, needed });
-        }
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= parameters.vocabulary) {
-            let vocabulary = parameters.vocabulary;
-            return Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}")));
-        }
+        check_tokens(tokens, self.history.len(), parameters.context, parameters.vocabulary)?;
         let _guard = PoolGuard;
         let mut start = self.history.len();
-        let first_output = needed - outputs.min(tokens.len());
+        let first_output = start + tokens.len() - outputs.min(tokens.len());
         self.logits.clear();
         for batch in tokens.chunks(BATCH) {
             let hidden = self.batch(batch, start, cancel)?;

@@ -6,7 +6,7 @@ use aios_kernels::LANES;
 
 use super::Model;
 use super::pass::Context;
-use crate::engine::{Cancel, EngineError, Session, common};
+use crate::engine::{Cancel, EngineError, Session, check_tokens, common};
 
 /// The tokens so far.
 pub(super) struct NativeSession {
@@ -33,14 +33,7 @@ impl Session for NativeSession {
 
     fn forward(&mut self, tokens: &[u32], outputs: usize, cancel: &Cancel) -> Result<&[f32], EngineError> {
         let parameters = &self.model.weights.parameters;
-        let needed = self.len().saturating_add(tokens.len());
-        if needed > parameters.context {
-            return Err(EngineError::ContextFull { capacity: parameters.context, needed });
-        }
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= parameters.vocabulary) {
-            let vocabulary = parameters.vocabulary;
-            return Err(EngineError::Compute(format!("token {token} is not one of the model's {vocabulary}")));
-        }
+        check_tokens(tokens, self.len(), parameters.context, parameters.vocabulary)?;
         let mut context = self.context.take().expect("invariant: a batch gives the context back");
         context.tokens.clear();
         context.tokens.extend_from_slice(tokens);
