@@ -44,6 +44,18 @@ fn every_asked_case_is_measured() {
 }
 
 #[test]
+fn measurements_at_the_same_time_leave_each_other_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(&folder, &[16]);
+    std::thread::scope(|scope| {
+        let measured: Vec<_> = (0..4).map(|_| scope.spawn(|| measure(&arguments).unwrap())).collect();
+        for report in measured.into_iter().map(|thread| thread.join().unwrap()) {
+            assert!(report.first_token.unwrap().kept_ms.is_some() || report.arithmetic == "candle", "{report:?}");
+        }
+    });
+}
+
+#[test]
 fn answers_in_a_form_are_timed_beside_free_ones() {
     let folder = tempfile::tempdir().unwrap();
     let schema = folder.path().join("schema.json");

@@ -2,12 +2,12 @@
 //! earlier process kept on disk.
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{Advice, fadvise};
 
 use super::{BenchArgs, FirstToken, median, prompt};
@@ -46,8 +46,8 @@ fn first_token(session: &mut dyn Session, prompt: &[u32]) -> Result<Duration> {
 
 /// The same with the model loaded anew each time, and the file of the beginning not in memory any more.
 fn kept(tokens: usize, options: &LoadOptions, arguments: &BenchArgs) -> Result<Option<Vec<Duration>>> {
-    let directory = Scratch(env::temp_dir().join(format!("aios-bench-{}", std::process::id())));
-    let place = Place { directory: directory.0.clone(), bytes: u64::MAX, age: Duration::ZERO };
+    let directory = tempfile::tempdir().context("no directory to keep the beginning of a prompt in (TMPDIR)")?;
+    let place = Place { directory: directory.path().to_owned(), bytes: u64::MAX, age: Duration::ZERO };
     let shelf = Shelf { place, model: "bench".to_owned(), identity: "bench".to_owned() };
     let options = LoadOptions { kept: Some(shelf), ..options.clone() };
     let load = || LoadedModel::load("bench", &arguments.model, &options);
@@ -64,7 +64,7 @@ fn kept(tokens: usize, options: &LoadOptions, arguments: &BenchArgs) -> Result<O
         let mut session = model.engine.session()?;
         session.forward(&prompt[..8], 1, &Cancel::default())?;
         session.truncate(0);
-        if forget(&directory.0.join("bench"))? == 0 {
+        if forget(&directory.path().join("bench"))? == 0 {
             return Ok(None);
         }
         times.push(first_token(session.as_mut(), &prompt)?);
@@ -80,13 +80,4 @@ fn forget(folder: &Path) -> Result<usize> {
         count += 1;
     }
     Ok(count)
-}
-
-/// A directory that goes with this.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
