@@ -164,15 +164,13 @@ unsafe fn round_blocks<S: Simd>(values: &[f32], codes: *mut i8, terms: *mut Term
             let largest = S::largest(S::max(S::max(low, high), S::sub(zero, S::min(low, high))));
             let scale = largest / 127.0;
             let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            // Adding 1.5 * 2^23 rounds to a whole number, ties to even, and leaves it in the low bits.
+            // Adding 1.5 * 2^23 rounds to a whole number, ties to even, and leaves it in the low bits, of which the lowest
+            // byte is it: what is no number becomes any code, and its product is no number either, by the scale.
             let round = S::splat(12_582_912.0);
             let mut negated = [0; 2];
             for half in 0..2 {
-                let rounded = S::to_array(S::fma(halves[half], S::splat(inverse), round));
-                // What is no number becomes any code: its product is no number either, by the scale.
-                let rounded = rounded.map(|value| value.to_bits().wrapping_sub(0x4b40_0000) as i8);
-                codes.add(block * BLOCK + half * 16).cast::<[i8; 16]>().write_unaligned(rounded);
-                negated[half] = -rounded.iter().map(|code| i32::from(*code)).sum::<i32>();
+                let rounded = S::fma(halves[half], S::splat(inverse), round);
+                negated[half] = -S::store_low_bytes(codes.add(block * BLOCK + half * 16), rounded);
             }
             let weighted = -scale * (negated[0] + negated[1]) as f32;
             terms.add(block).write(Terms { scale, weighted, negated });

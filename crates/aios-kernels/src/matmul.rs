@@ -97,8 +97,8 @@ pub fn matmul<const N: usize>(
         let mut first = 0;
         for ((matrix, out), panels) in matrices.iter().zip(&outs).zip(panels) {
             let own = range.start.clamp(first, first + panels)..range.end.clamp(first, first + panels);
-            for index in own.start - first..own.end - first {
-                let (numbers, codes) = matrix.panel(index).split_at(matrix.codes_at());
+            let own = own.start - first..own.end - first;
+            for (index, (numbers, codes)) in own.clone().zip(matrix.parts(own)) {
                 // SAFETY: the output has room for all panels, and this one is this piece's alone.
                 let out = unsafe { out.get().add(index * tokens * LANES) };
                 let panel = Panel { numbers: numbers.as_ptr(), codes: codes.as_ptr(), out };

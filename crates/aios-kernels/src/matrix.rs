@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::activations::Shared;
@@ -391,7 +392,8 @@ impl Matrix {
     /// Where there is no such row, or `out` has another length.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows() && out.len() == self.columns(), "row {row} of {self:?} into {} values", out.len());
-        let (numbers, codes) = self.panel(row / LANES).split_at(self.codes_at());
+        let panel = row / LANES;
+        let (numbers, codes) = self.parts(panel..panel + 1).next().expect("invariant: there is such a panel");
         let layout = match self.storage() {
             Storage::Codes(layout) => layout,
             Storage::Halves(half) => {
@@ -432,13 +434,10 @@ impl Matrix {
         self.shape.format.storage()
     }
 
-    /// Where a panel's codes begin.
-    pub(crate) fn codes_at(&self) -> usize {
-        self.shape.codes_at()
-    }
-
-    pub(crate) fn panel(&self, panel: usize) -> &[u8] {
-        let bytes = self.shape.panel_bytes();
-        &self.bytes.as_slice()[panel * bytes..][..bytes]
+    /// The numbers and the codes of some panels.
+    pub(crate) fn parts(&self, panels: Range<usize>) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (bytes, codes_at) = (self.shape.panel_bytes(), self.shape.codes_at());
+        let panels = &self.bytes.as_slice()[panels.start * bytes..panels.end * bytes];
+        panels.chunks_exact(bytes.max(1)).map(move |panel| panel.split_at(codes_at))
     }
 }

@@ -79,6 +79,17 @@ pub(crate) trait Simd {
         four[0].max(four[2]).max(four[1].max(four[3]))
     }
 
+    /// Writes the low bytes of the numbers' bits, and sums them up as signed ones.
+    #[inline(always)]
+    unsafe fn store_low_bytes(to: *mut i8, lanes: Self::Lanes) -> i32 {
+        // SAFETY: the caller keeps the trait's contract.
+        unsafe {
+            let bytes = Self::to_array(lanes).map(|value| value.to_bits() as i8);
+            to.cast::<[i8; 16]>().write_unaligned(bytes);
+            bytes.iter().map(|byte| i32::from(*byte)).sum()
+        }
+    }
+
     /// `e` to the power of each number, between the smallest and the largest normal number; relative error below 2e-7.
     #[inline(always)]
     unsafe fn exp(lanes: Self::Lanes) -> Self::Lanes {
@@ -210,6 +221,42 @@ mod tests {
     unsafe fn exponentials<S: Simd>(values: &mut [f32; 16]) {
         // SAFETY: the array has 16 numbers, and the caller enables the instructions.
         unsafe { S::store(values.as_mut_ptr(), S::exp(S::load(values.as_ptr()))) }
+    }
+
+    struct Folded {
+        sum: f32,
+        largest: f32,
+        first: f32,
+        bytes: [i8; 16],
+        byte_sum: i32,
+    }
+
+    #[inline(always)]
+    unsafe fn fold<S: Simd>(values: &[f32; 16], out: &mut Folded) {
+        // SAFETY: the array has 16 numbers, and the caller enables the instructions.
+        unsafe {
+            let lanes = S::load(values.as_ptr());
+            (out.sum, out.largest, out.first) = (S::sum(lanes), S::largest(lanes), S::first(lanes));
+            out.byte_sum = S::store_low_bytes(out.bytes.as_mut_ptr(), lanes);
+        }
+    }
+
+    #[test]
+    fn lanes_are_folded_to_the_same_bits_everywhere() {
+        let folded = |isa: Isa, values: &[f32; 16]| {
+            let mut out = Folded { sum: 0.0, largest: 0.0, first: 0.0, bytes: [0; 16], byte_sum: 0 };
+            let folded = &mut out;
+            // SAFETY: the set is available.
+            unsafe { with_simd!(isa, fold(values: &[f32; 16], folded: &mut Folded)) };
+            let Folded { sum, largest, first, bytes, byte_sum } = out;
+            assert_eq!(byte_sum, bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>(), "{isa}");
+            (sum.to_bits(), largest.to_bits(), first.to_bits(), bytes)
+        };
+        for step in 1..200 {
+            let values = std::array::from_fn(|lane| ((step * 16 + lane) as f32 * 0.7).sin() * ((lane + 1) * step) as f32);
+            let found: Vec<_> = Isa::available().into_iter().map(|isa| folded(isa, &values)).collect();
+            assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}: {found:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use form::FormRates;
 use crate::engine::{Cancel, EngineError, Session, read_bandwidth, use_threads};
 use crate::gguf::Gguf;
 use crate::model::{LoadOptions, LoadedModel};
+use crate::sampling;
 
 /// Tokens of the untimed first run, which starts threads and touches the weights.
 const WARM_UP: usize = 8;
@@ -262,8 +263,7 @@ fn token_bytes(model: &Path) -> Result<usize> {
 }
 
 fn likeliest(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |(token, _)| token as u32)
+    sampling::likeliest(logits).map_or(0, |(_, token)| token)
 }
 
 fn rate(tokens: usize, repeat: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<Rate> {

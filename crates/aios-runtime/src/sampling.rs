@@ -62,6 +62,10 @@ pub struct Sampler {
     candidates: Vec<(u32, f32)>,
 }
 
+/// What e to the power of it counts beside 1 is nothing: of so many tokens as any model has it is lost in the rounding of
+/// their sum. Most of a vocabulary is below it.
+const NOTHING: f32 = -32.0;
+
 impl Sampler {
     /// A sampler with its own random state.
     pub fn new(sampling: &Sampling) -> Result<Self, SamplingError> {
@@ -77,12 +81,12 @@ impl Sampler {
     pub fn sample(&mut self, logits: &[f32], allowed: Option<&TokenSet>) -> Result<u32, NoFiniteLogit> {
         match allowed {
             None => {
-                let best = likeliest(logits.iter().copied().zip(0..)).ok_or(NoFiniteLogit)?;
+                let best = likeliest(logits).ok_or(NoFiniteLogit)?;
                 self.draw(best, logits.iter().copied().zip(0..))
             }
             Some(allowed) => {
                 let candidates = || allowed.iter().filter_map(|token| Some((*logits.get(token as usize)?, token)));
-                let best = likeliest(candidates()).ok_or(NoFiniteLogit)?;
+                let best = likeliest_of(candidates()).ok_or(NoFiniteLogit)?;
                 if candidates().nth(1).is_none() {
                     return Ok(best.1);
                 }
@@ -101,7 +105,8 @@ impl Sampler {
         }
         let mut total = 0.0;
         self.candidates.clear();
-        for (logit, token) in candidates.filter(|(logit, _)| logit.is_finite()) {
+        let counted = |(logit, _): &(f32, u32)| logit.is_finite() && (logit - highest) / self.temperature > NOTHING;
+        for (logit, token) in candidates.filter(counted) {
             let weight = ((logit - highest) / self.temperature).exp();
             total += weight;
             self.candidates.push((token, weight));
@@ -121,7 +126,22 @@ impl Sampler {
     }
 }
 
-fn likeliest(logits: impl Iterator<Item = (f32, u32)>) -> Option<(f32, u32)> {
+/// The largest logit that is finite, and the first token that has it.
+///
+/// All of a vocabulary is looked at for each token: so most of it in one go, without asking which of some hundred it is.
+pub(crate) fn likeliest(logits: &[f32]) -> Option<(f32, u32)> {
+    const AT_ONCE: usize = 128;
+    let mut best: Option<(f32, u32)> = None;
+    for (start, part) in (0..).step_by(AT_ONCE).zip(logits.chunks(AT_ONCE)) {
+        let highest = best.map_or(f32::NEG_INFINITY, |(highest, _)| highest);
+        if part.iter().fold(false, |above, logit| above | (*logit > highest)) {
+            best = likeliest_of(part.iter().copied().zip(start..)).filter(|(logit, _)| *logit > highest).or(best);
+        }
+    }
+    best
+}
+
+fn likeliest_of(logits: impl Iterator<Item = (f32, u32)>) -> Option<(f32, u32)> {
     let mut best: Option<(f32, u32)> = None;
     for (logit, token) in logits {
         if logit.is_finite() && best.is_none_or(|(highest, _)| logit > highest) {
@@ -169,6 +189,19 @@ mod tests {
     #[test]
     fn temperature_zero_takes_the_likeliest() {
         assert_eq!(sampler(0.0, 1.0, 1).sample(&[0.0, 3.0, f32::NAN, 2.0, f32::INFINITY], None), Ok(1));
+    }
+
+    #[test]
+    fn the_likeliest_is_the_first_of_equals_wherever_it_is() {
+        for at in [0, 1, 127, 128, 129, 500, 999] {
+            let mut logits: Vec<f32> = (0..1000).map(|index| -((index % 90) as f32) - 1.0).collect();
+            logits[at..].fill(0.5);
+            logits[990] = f32::INFINITY;
+            logits[991] = f32::NAN;
+            assert_eq!(likeliest(&logits), Some((0.5, at as u32)));
+        }
+        assert_eq!(likeliest(&[f32::MIN; 300]), Some((f32::MIN, 0)));
+        assert_eq!(likeliest(&[f32::NEG_INFINITY; 300]), None);
     }
 
     #[test]

@@ -82,6 +82,38 @@ impl Simd for Avx512 {
         unsafe { _mm512_permute_ps::<0b10_11_00_01>(lanes) }
     }
     #[inline(always)]
+    unsafe fn first(lanes: __m512) -> f32 {
+        unsafe { _mm512_cvtss_f32(lanes) }
+    }
+    #[inline(always)]
+    unsafe fn sum(lanes: __m512) -> f32 {
+        unsafe {
+            let halves = _mm256_add_ps(_mm512_castps512_ps256(lanes), upper_half(lanes));
+            let four = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn largest(lanes: __m512) -> f32 {
+        unsafe {
+            let halves = _mm256_max_ps(_mm512_castps512_ps256(lanes), upper_half(lanes));
+            let four = _mm_max_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(to: *mut i8, lanes: __m512) -> i32 {
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_castps_si512(lanes));
+            _mm_storeu_si128(to.cast(), bytes);
+            // Sums are of unsigned bytes: so each counts 128 more.
+            let sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+            _mm_cvtsi128_si32(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128
+        }
+    }
+    #[inline(always)]
     fn ask(at: *const u16) {
         ask(at.cast());
     }
@@ -89,6 +121,13 @@ impl Simd for Avx512 {
     fn ask_ahead(from: *const u16) {
         ask_ahead(from.cast());
     }
+}
+
+/// The upper eight numbers.
+#[inline(always)]
+unsafe fn upper_half(lanes: __m512) -> __m256 {
+    // SAFETY: the caller has the instructions.
+    unsafe { _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes))) }
 }
 
 /// Tokens computed together: eight accumulators, eight registers of codes and what lies between them fit the 32 there are.

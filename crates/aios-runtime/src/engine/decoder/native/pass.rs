@@ -272,8 +272,14 @@ impl Pass {
             let products = out(&mut self.head, &weights.head, outputs.len());
             matmul(isa, team, [&*weights.head], &self.normed, [&mut *products]);
             for (output, (context, _)) in outputs.iter().enumerate() {
-                gather(products, outputs.len(), output, &mut self.logits);
-                contexts[*context].logits.extend_from_slice(&self.logits[..parameters.vocabulary]);
+                // The products of one token lie as they are, without those of others between them.
+                let logits = if outputs.len() == 1 {
+                    &*products
+                } else {
+                    gather(products, outputs.len(), output, &mut self.logits);
+                    &self.logits
+                };
+                contexts[*context].logits.extend_from_slice(&logits[..parameters.vocabulary]);
             }
         }
     }
