@@ -97,12 +97,12 @@ class Runtime:
         alone = self.bench(model, threads, *options, "--memory", "--first-token", str(FIRST_TOKEN))[0]
         streams = self.bench(model, threads, *options, "--streams", str(STREAMS))[0]
         form = self.bench(model, threads, "--prefill", "1", "--decode", "256", "--schema", SCHEMA)[0]["form"]
-        decode, first = alone["decode"]["tokens_per_second"], alone["first_token"]
+        decode, first, memory = alone["decode"]["tokens_per_second"], alone["first_token"], alone["memory"]
         return {
             f"streams-{STREAMS}": (streams["decode"]["tokens_per_second"], decode),
             "first-token-warm": (first["warm_ms"], first["cold_ms"]),
             "form": (form["formed"]["tokens_per_second"], form["free"]["tokens_per_second"]),
-            "memory": (decode * alone["token_bytes"] / 1e9, alone["memory_bytes_per_second"] / 1e9),
+            "memory": (memory["weights_per_second"] / 1e9, memory["bytes_per_second"] / 1e9),
         }
 
 

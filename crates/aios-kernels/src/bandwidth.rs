@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Region};
 use crate::isa::Isa;
 use crate::simd::{Simd, with_simd};
 use crate::{LANES, Team};
@@ -12,33 +12,40 @@ use crate::{LANES, Team};
 const SUMS: usize = 4;
 /// Numbers in a step.
 const STEP: usize = SUMS * LANES;
-/// Passes, of which the fastest counts: a pass that something else held up says nothing about memory.
-const PASSES: usize = 10;
+/// A piece of memory to read, as often as wanted.
+#[derive(Debug)]
+pub struct Bandwidth {
+    isa: Isa,
+    region: Region,
+    steps: usize,
+}
 
-/// Bytes per second that `team` reads of a piece of memory, at least `bytes` long, with the means that products have: memory
-/// from the same source, asked for ahead, and vectors as long as those of `isa`. Take more than fits into the caches.
-pub fn read_bandwidth(isa: Isa, team: &Team, bytes: usize) -> io::Result<f64> {
-    let steps = bytes.div_ceil(STEP * size_of::<f32>());
-    let length = steps * STEP * size_of::<f32>();
-    let mut region = Arena::new(length)?.take(length);
-    // Memory that was never written is one page of zeros.
-    // SAFETY: the region has so many bytes.
-    unsafe { region.as_mut_ptr().write_bytes(1, length) };
-    let numbers = region.as_slice().as_ptr().cast::<f32>();
-    let start = Start(numbers);
-    let mut fastest = f64::INFINITY;
-    for _ in 0..PASSES {
+impl Bandwidth {
+    /// Takes at least `bytes` bytes from where weights are taken from. Take more than fits into the caches.
+    pub fn new(isa: Isa, bytes: usize) -> io::Result<Self> {
+        let steps = bytes.div_ceil(STEP * size_of::<f32>());
+        let length = steps * STEP * size_of::<f32>();
+        let mut region = Arena::new(length)?.take(length);
+        // Memory that was never written is one page of zeros.
+        // SAFETY: the region has so many bytes.
+        unsafe { region.as_mut_ptr().write_bytes(1, length) };
+        Ok(Self { isa, region, steps })
+    }
+
+    /// Bytes per second that `team` reads of it, once, with the means that products have: asked for ahead, in vectors as
+    /// long as those of the instructions.
+    pub fn read(&self, team: &Team) -> f64 {
+        let start = Start(self.region.as_slice().as_ptr().cast());
         let started = Instant::now();
-        team.divide(steps, |range, _| {
+        team.divide(self.steps, |range, _| {
             let (from, count, mut sum) = (start.at(range.start), range.len(), 0.0);
             let out = &mut sum;
             // SAFETY: an Isa exists only where the CPU has its instructions; the range is inside of the region.
-            unsafe { with_simd!(isa, read(from: *const f32, count: usize, out: &mut f32)) };
+            unsafe { with_simd!(self.isa, read(from: *const f32, count: usize, out: &mut f32)) };
             std::hint::black_box(sum);
         });
-        fastest = fastest.min(started.elapsed().as_secs_f64());
+        self.region.as_slice().len() as f64 / started.elapsed().as_secs_f64()
     }
-    Ok(length as f64 / fastest)
 }
 
 /// The region's first number, for all threads.
@@ -80,7 +87,7 @@ mod tests {
     fn every_set_of_instructions_reads_all_of_it() {
         for isa in Isa::available() {
             for (threads, bytes) in [(1, 1), (2, 1 << 20)] {
-                let rate = read_bandwidth(isa, &Team::new(threads), bytes).unwrap();
+                let rate = Bandwidth::new(isa, bytes).unwrap().read(&Team::new(threads));
                 assert!(rate.is_finite() && rate > 0.0, "{isa}, {threads} threads, {bytes} bytes: {rate}");
             }
             let numbers: Vec<f32> = (0..STEP as u16 * 3).map(f32::from).collect();

@@ -42,7 +42,7 @@ mod x86;
 
 pub use activations::Activations;
 pub use attention::{Attention, Sequence, attend};
-pub use bandwidth::read_bandwidth;
+pub use bandwidth::Bandwidth;
 pub use cache::{Cache, Span};
 pub use isa::{Isa, IsaError};
 pub use matmul::matmul;

@@ -253,7 +253,8 @@ mod tests {
             (sum.to_bits(), largest.to_bits(), first.to_bits(), bytes)
         };
         for step in 1..200 {
-            let values = std::array::from_fn(|lane| ((step * 16 + lane) as f32 * 0.7).sin() * ((lane + 1) * step) as f32);
+            let values =
+                std::array::from_fn(|lane| ((step * 16 + lane) as f32 * 0.7).sin() * ((lane + 1) * step) as f32);
             let found: Vec<_> = Isa::available().into_iter().map(|isa| folded(isa, &values)).collect();
             assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}: {found:?}");
         }

@@ -2,6 +2,7 @@
 
 mod first;
 mod form;
+mod memory;
 
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -12,9 +13,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
 pub use form::FormRates;
+pub use memory::MemoryRates;
 
-use crate::engine::{Cancel, EngineError, Session, read_bandwidth, use_threads};
-use crate::gguf::Gguf;
+use crate::engine::{Cancel, EngineError, Session, use_threads};
 use crate::model::{LoadOptions, LoadedModel};
 use crate::sampling;
 
@@ -23,8 +24,6 @@ const WARM_UP: usize = 8;
 
 /// Memory for the beginnings of prompts, where these are measured.
 const PREFIX_CACHE: usize = 1 << 30;
-/// What is read to measure memory: more than any cache holds.
-const MEMORY: usize = 256 << 20;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,7 +50,8 @@ pub struct BenchArgs {
     /// begins as an earlier one did.
     #[arg(long, value_name = "N")]
     pub first_token: Option<usize>,
-    /// Measure how fast the same threads read memory, on huge pages and asked for ahead, to compare generation with.
+    /// Measure how fast the same threads read memory, on huge pages and asked for ahead, and in turn with that how fast
+    /// generation reads weights.
     #[arg(long)]
     pub memory: bool,
     /// Threads to compute with; 0 takes one for each CPU.
@@ -93,10 +93,8 @@ pub struct BenchReport {
     pub peak_rss_bytes: u64,
     /// Time to the first token, where asked for.
     pub first_token: Option<FirstToken>,
-    /// Bytes that the threads read from memory together, in a second, where asked for.
-    pub memory_bytes_per_second: Option<f64>,
-    /// Bytes of weights that each token reads.
-    pub token_bytes: usize,
+    /// What generation reads of what memory gives, where asked for.
+    pub memory: Option<MemoryRates>,
 }
 
 /// How long a prompt takes.
@@ -146,9 +144,9 @@ pub fn run(arguments: &BenchArgs) -> Result<()> {
         let kept = kept_ms.map(|kept| format!(", with one from disk {kept:.1} ms")).unwrap_or_default();
         println!("first token of {tokens}: {cold_ms:.1} ms, with a known beginning {warm_ms:.1} ms{kept}");
     }
-    if let Some(memory) = report.memory_bytes_per_second {
-        let read = report.token_bytes as f64 * report.decode.tokens_per_second;
-        println!("memory {:.1} GB/s, of which generation reads {:.0} %", memory / 1e9, read / memory * 100.0);
+    if let Some(MemoryRates { bytes_per_second, weights_per_second, .. }) = report.memory {
+        let share = weights_per_second / bytes_per_second * 100.0;
+        println!("memory {:.1} GB/s, of which generation reads {share:.0} %", bytes_per_second / 1e9);
     }
     if let Some(form) = &report.form {
         form.print();
@@ -204,12 +202,7 @@ pub fn measure(arguments: &BenchArgs) -> Result<BenchReport> {
             .first_token
             .map(|tokens| first::measure(&model, tokens, &options, arguments))
             .transpose()?,
-        memory_bytes_per_second: arguments
-            .memory
-            .then(|| read_bandwidth(arguments.isa.unwrap_or_else(Isa::detect), MEMORY))
-            .transpose()
-            .context("memory to read")?,
-        token_bytes: token_bytes(&arguments.model)?,
+        memory: arguments.memory.then(|| memory::measure(streams[0].as_mut(), &start, arguments)).transpose()?,
     })
 }
 
@@ -252,14 +245,6 @@ fn time_decode(sessions: &mut [Box<dyn Session>], prompt: &[u32], count: usize) 
         }
         Ok(started.elapsed())
     })
-}
-
-/// Bytes that each token reads: all tensors, but for an embedding that is not the head as well.
-fn token_bytes(model: &Path) -> Result<usize> {
-    let gguf = Gguf::open(model)?;
-    let separate = gguf.tensors().contains_key("output.weight");
-    let read = gguf.tensors().iter().filter(|(name, _)| !separate || name.as_str() != "token_embd.weight");
-    Ok(read.map(|(_, tensor)| tensor.bytes).sum())
 }
 
 fn likeliest(logits: &[f32]) -> u32 {

@@ -37,8 +37,9 @@ fn every_asked_case_is_measured() {
     let first = report.first_token.unwrap();
     assert!(first.tokens == 100 && first.cold_ms > 0.0 && first.warm_ms > 0.0, "{first:?}");
     assert!(first.kept_ms.is_some_and(|kept| kept > 0.0) || report.arithmetic == "candle", "{first:?}");
-    assert!(report.memory_bytes_per_second.unwrap() > 1e8);
-    assert!((report.token_bytes as u64) < report.size_bytes && report.token_bytes > 0);
+    let memory = report.memory.unwrap();
+    assert!(memory.bytes_per_second > 1e8 && memory.weights_per_second > 0.0, "{memory:?}");
+    assert!((memory.token_bytes as u64) < report.size_bytes && memory.token_bytes > 0, "{memory:?}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["prefill"][1]["tokens"], 100);
 }

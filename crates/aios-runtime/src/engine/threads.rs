@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
-use aios_kernels::{Isa, Team};
+use aios_kernels::{Bandwidth, Team};
 
 /// Read by candle's own pool for quantized products and by rayon's for the others.
 const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
@@ -20,9 +20,9 @@ pub(super) fn team() -> &'static Team {
     TEAM.get_or_init(|| Team::new(computing_threads()))
 }
 
-/// Bytes per second that these threads read of a piece of memory of `bytes` bytes.
-pub fn read_bandwidth(isa: Isa, bytes: usize) -> std::io::Result<f64> {
-    aios_kernels::read_bandwidth(isa, team(), bytes)
+/// Bytes per second that these threads read of `memory`.
+pub fn read_bandwidth(memory: &Bandwidth) -> f64 {
+    memory.read(team())
 }
 
 /// How many threads compute for all models of this process.
