@@ -1,6 +1,6 @@
 //! What every board's outputs must do: boot by each firmware they are for, answer, and power off in order.
 
-use aios_vm::{Board, Firmware, ImageKind, api::ApiError, conf_volume::EmergencyShell};
+use aios_vm::{Architecture, Board, Firmware, ImageKind, api::ApiError, conf_volume::EmergencyShell};
 use serde_json::{Value, json};
 
 use crate::qemu::{Scratch, TestVm};
@@ -21,6 +21,13 @@ pub fn answers_a_prompt_and_powers_off_in_order(board: Board) {
         TestVm::start_to_ready(scratch.machine("run").image(ImageKind::Qcow2).firmware(Firmware::Uefi));
     machine.expect_line("aios-init: watchdog armed: the machine is reset when PID 1 hangs for 30 s");
     machine.send_console("echo the shell says $((40 + 2))\n").expect("the console takes a line");
+    let translated = match machine.architecture() {
+        Architecture::X86_64 => "avx2",
+        Architecture::Aarch64 => "i8mm",
+    };
+    if machine.is_translated() {
+        computes_with(&machine, translated);
+    }
     answers_whole_and_in_pieces(&machine);
     refuses_a_wrong_token(&machine);
     refuses_an_unknown_model(&machine);
@@ -39,8 +46,15 @@ pub fn answers_from_a_card_and_powers_off(board: Board) {
     assert!(status.contains("runtime") && status.contains("Ready") && !status.contains("Failed"), "{status}");
     let answer = machine.api().chat("Hi", 3).unwrap_or_else(|error| panic!("{error}"));
     assert!(!answer.text.trim().is_empty());
+    computes_with(&machine, "neon");
     machine.send_console("aios poweroff\n").expect("the console takes a line");
     machine.wait_off();
+}
+
+/// The kernels use the best instructions of the machine's processor.
+fn computes_with(machine: &TestVm, arithmetic: &str) {
+    let model = machine.api().default_model().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(model["aios"]["arithmetic"], arithmetic, "{model}");
 }
 
 /// At temperature 0 both ways must give the same text.

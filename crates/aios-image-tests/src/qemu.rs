@@ -140,6 +140,15 @@ impl TestVm {
         ready_patience(self.architecture)
     }
 
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// Whether the processor is the translator's, not the host's.
+    pub fn is_translated(&self) -> bool {
+        accelerator(self.architecture) == Accelerator::Tcg
+    }
+
     /// Waits until the machine has switched itself off. Returns the whole console.
     pub fn wait_off(mut self) -> String {
         let status = self.vm.wait_end(self.ready_patience()).unwrap_or_else(|error| panic!("{error}"));

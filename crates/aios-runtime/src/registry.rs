@@ -258,7 +258,8 @@ impl Registry {
         }
         let loaded = (self.settings.loader)(id, &path, &options);
         let loaded = loaded.map_err(|error| RegistryError::Load(format!("{error:#}")))?;
-        tracing::info!(model = id, ms = millis(loaded.load_time), memory, "model loaded");
+        let arithmetic = loaded.engine.info().arithmetic;
+        tracing::info!(model = id, ms = millis(loaded.load_time), memory, arithmetic, "model loaded");
         let (model, gone) = Resident::new(loaded, memory);
         Ok(Entry { model: InMemory::Language(model), gone })
     }

@@ -164,6 +164,7 @@ fn loaded_models_are_listed_under_their_ids() {
         assert_eq!(model["aios"]["id"], "letters");
         assert!(model["aios"]["load_ms"].as_f64().unwrap() > 0.0);
         assert_eq!(model["aios"]["context_length"], tiny_model::CONTEXT);
+        assert!(!model["aios"]["arithmetic"].as_str().unwrap().is_empty());
         assert!(model["created"].as_u64().unwrap() > 1_600_000_000);
     }
     let answer = server.get("/v1/models/second");

@@ -66,7 +66,7 @@ fn it_reports_ready_serves_and_ends_at_sigterm() {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!dir.path().join("grpc.sock").exists());
     assert!(!log.contains('\u{1b}'), "the log has no colour codes: {log:?}");
-    for line in ["model loaded", "runtime ready", "runtime stopping", "runtime stopped"] {
+    for line in ["model loaded", "arithmetic=", "runtime ready", "runtime stopping", "runtime stopped"] {
         assert!(log.contains(line), "{line:?} is not in {log}");
     }
 }

@@ -69,6 +69,7 @@ fn object(id: &str, model: &Resident) -> Value {
             "kind": "language",
             "loaded": true,
             "architecture": info.architecture,
+            "arithmetic": info.arithmetic,
             "parameters": info.parameters,
             "context_length": info.context_length,
             "size_bytes": model.size_bytes,
