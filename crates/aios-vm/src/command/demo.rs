@@ -93,6 +93,9 @@ fn report(model: &Value, answer: &Answer) -> String {
     if let Some(load_ms) = model["aios"]["load_ms"].as_f64() {
         lines.push(("load time", format!("{:.2} s", load_ms / 1000.0)));
     }
+    if let Some(arithmetic) = model["aios"]["arithmetic"].as_str() {
+        lines.push(("arithmetic", arithmetic.to_owned()));
+    }
     let prompt = format!("{} tokens in {:.2} s (server)", timings.prompt_n, timings.prompt_ms / 1000.0);
     lines.push(("prompt", prompt));
     if let Some(first) = answer.to_first_token {
@@ -123,16 +126,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_report_has_load_time_first_token_and_rates() {
+    fn the_report_has_load_time_arithmetic_first_token_and_rates() {
         let answer = Answer {
             text: "It runs programs.".into(),
             timings: Timings { prompt_n: 20, prompt_ms: 400.0, predicted_n: 5, predicted_ms: 250.0, queue_ms: 0.0 },
             to_first_token: Some(Duration::from_millis(500)),
             total: Duration::from_millis(900),
         };
-        let model = json!({ "id": "default", "aios": { "id": "tiny", "load_ms": 1230 } });
+        let model = json!({ "id": "default", "aios": { "id": "tiny", "load_ms": 1230, "arithmetic": "avx2" } });
         let expected = "model                tiny\n\
                         load time            1.23 s\n\
+                        arithmetic           avx2\n\
                         prompt               20 tokens in 0.40 s (server)\n\
                         time to first token  0.50 s (client)\n\
                         answer               5 tokens: 20.0 tokens/s (server), 10.0 tokens/s (client)\n";
