@@ -35,23 +35,9 @@ fn write_unquantized(path: &Path, change: impl FnOnce(&mut Vec<(String, Value)>)
 
 /// `tolerance` is relative to the largest logit.
 fn assert_same_as_candle(path: &Path, tolerance: f32) {
-    let model = load(path, tiny_model::CONTEXT);
-    let mut reference = candle::read(&mut File::open(path).unwrap());
-    let mut session = model.engine.session().unwrap();
-
-    let mut tokens: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
-    let mut position = 0;
-    for step in 0..40 {
-        let theirs = candle::logits(&mut reference, &tokens, position);
-        position += tokens.len();
-        let ours = session.forward(&tokens, 1, &Cancel::default()).unwrap();
-        let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
-        for (token, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            assert!((a - b).abs() < tolerance * largest, "step {step}, token {token}: {a} and {b}");
-        }
-        let next = (0..theirs.len()).max_by(|&a, &b| theirs[a].total_cmp(&theirs[b])).unwrap();
-        tokens = vec![next as u32];
-    }
+    let reference = candle::read(&mut File::open(path).unwrap());
+    let prompt: Vec<u32> = (0..150).map(|index| 3 + index * 37 % 250).collect();
+    candle::assert_same_logits(&load(path, tiny_model::CONTEXT), reference, &prompt, tolerance);
 }
 
 #[test]

@@ -50,22 +50,7 @@ fn prompt(length: usize) -> Vec<u32> {
 fn assert_same_as_candle(sample: &Sample, isa: Isa, tolerance: f32) {
     let model = load(&sample.path, &LoadOptions { isa: Some(isa), ..LoadOptions::new(CONTEXT) });
     assert_eq!(model.engine.info().arithmetic, isa.name());
-    let family = &model.engine.info().architecture;
-    let mut reference = candle::in_full(&sample.path);
-    let mut session = model.engine.session().unwrap();
-    let mut tokens = prompt(150);
-    let mut position = 0;
-    for step in 0..40 {
-        let theirs = candle::logits(&mut reference, &tokens, position);
-        position += tokens.len();
-        let ours = session.forward(&tokens, 1, &Cancel::default()).unwrap();
-        let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
-        for (token, (a, b)) in ours.iter().zip(&theirs).enumerate() {
-            assert!((a - b).abs() < tolerance * largest, "{family} {isa}, step {step}, token {token}: {a} and {b}");
-        }
-        let next = (0..theirs.len()).max_by(|&a, &b| theirs[a].total_cmp(&theirs[b])).unwrap();
-        tokens = vec![next as u32];
-    }
+    candle::assert_same_logits(&model, candle::in_full(&sample.path), &prompt(150), tolerance);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
+use aios_runtime::engine::Cancel;
+use aios_runtime::model::LoadedModel;
 use candle_core::quantized::gguf_file::{self, Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
@@ -77,6 +79,27 @@ pub fn clear(model: &mut Model) {
         Model::Qwen2(model) => model.clear_kv_cache(),
         Model::Qwen3(model) => model.clear_kv_cache(),
         Model::Gemma3(model) => model.clear_kv_cache(),
+    }
+}
+
+/// Compares the logits after `prompt`, and after each of 39 tokens that `reference` finds likeliest. `tolerance` is relative
+/// to the largest logit.
+pub fn assert_same_logits(model: &LoadedModel, mut reference: Model, prompt: &[u32], tolerance: f32) {
+    let info = model.engine.info();
+    let mut session = model.engine.session().unwrap();
+    let mut tokens = prompt.to_vec();
+    for step in 0..40 {
+        let theirs = logits(&mut reference, &tokens, session.len());
+        let ours = session.forward(&tokens, 1, &Cancel::default()).unwrap();
+        assert_eq!(ours.len(), theirs.len());
+        let largest = theirs.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
+        for (token, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+            let (family, arithmetic) = (&info.architecture, info.arithmetic);
+            let close = (a - b).abs() < tolerance * largest;
+            assert!(close, "{family} by {arithmetic}, step {step}, token {token}: {a} and {b}");
+        }
+        let next = (0..theirs.len()).max_by(|&a, &b| theirs[a].total_cmp(&theirs[b])).unwrap();
+        tokens = vec![next as u32];
     }
 }
 
