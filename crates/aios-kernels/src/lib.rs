@@ -34,6 +34,8 @@ mod pace;
 mod pack;
 mod portable;
 mod rope;
+#[cfg(test)]
+mod samples;
 mod simd;
 mod team;
 mod vector;

@@ -154,15 +154,7 @@ unsafe fn turn_halves<S: Simd>(rope: &Rope, values: *mut f32, first: usize, last
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn number(seed: usize) -> f32 {
-        ((seed * 7919 + 13) as f32 * 0.37).sin() * 3.0
-    }
-
-    /// Value `column` of `token` among `tokens`.
-    fn at(values: &[f32], tokens: usize, token: usize, column: usize) -> f64 {
-        f64::from(values[(column / LANES * tokens + token) * LANES + column % LANES])
-    }
+    use crate::samples::{at, number, panels};
 
     /// Turns two heads of 32 or 64 values; `pair(head, index)` tells the columns of a pair.
     fn check(rope: &mut Rope, frequencies: &[f64], pair: impl Fn(usize, usize) -> (usize, usize)) {
@@ -217,8 +209,7 @@ mod tests {
         let value = |token: usize, column: usize| number(token * 1009 + column);
         for isa in Isa::available() {
             rope.set_positions(5..8);
-            let mut together: Vec<f32> =
-                (0..3 * 128).map(|index| value(index / LANES % 3, index / LANES / 3 * LANES + index % LANES)).collect();
+            let mut together = panels(128, 3, value);
             rope.apply(isa, &Team::new(2), &mut together);
             for token in 0..3 {
                 rope.set_positions(std::iter::once(5 + token));

@@ -277,15 +277,7 @@ unsafe fn gated<S: Simd, const GELU: bool>(gate: &[f32], up: &[f32], tokens: usi
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn number(seed: usize) -> f32 {
-        ((seed * 7919 + 13) as f32 * 0.37).sin() * 3.0
-    }
-
-    /// Value `column` of `token` among `tokens`.
-    fn at(values: &[f32], tokens: usize, token: usize, column: usize) -> f64 {
-        f64::from(values[(column / LANES * tokens + token) * LANES + column % LANES])
-    }
+    use crate::samples::{at, number};
 
     #[test]
     fn the_norm_is_that_of_the_formula() {
