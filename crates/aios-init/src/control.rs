@@ -18,6 +18,7 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 
 use self::client::Client;
+use crate::layout;
 use crate::supervisor::Time;
 
 /// Clients at a time. One more takes the place of one that has not asked yet, or is sent away.
@@ -50,13 +51,7 @@ pub struct Server {
 impl Server {
     /// Listens on `path`, which is replaced if it exists.
     pub fn listen(path: &Path) -> io::Result<Self> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        layout::make_way(path)?;
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         // Everyone may ask for the status; each request is checked against the peer's credentials.

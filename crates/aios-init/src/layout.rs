@@ -1,5 +1,7 @@
 //! Where PID 1 finds and puts things.
 
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use aios_core::paths;
@@ -52,5 +54,16 @@ impl Layout {
             passwd: at("/etc/passwd"),
             group: at("/etc/group"),
         }
+    }
+}
+
+/// Makes way for a socket at `path`: its folder is there afterwards, and what lay in its place is not.
+pub fn make_way(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! `NOTIFY_SOCKET`: the datagrams by which units say that they are ready (`sd_notify(3)`).
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -11,6 +11,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, 
 use rustix::process::Pid;
 
 use super::{Init, say};
+use crate::layout;
 use crate::supervisor::{Event, UnitId};
 
 /// Longer datagrams are cut; `READY=1` comes first in every known library.
@@ -33,13 +34,7 @@ pub struct Notification {
 impl NotifySocket {
     /// Binds to `path`, which is replaced if it exists.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        layout::make_way(path)?;
         let socket = UnixDatagram::bind(path)?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, PassCred, &true)?;
