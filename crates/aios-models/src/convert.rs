@@ -20,13 +20,20 @@ const VALUES_AT_ONCE: usize = 1 << 20;
 pub enum ConvertError {
     /// The source can't be read.
     #[error("model file {0}")]
-    Source(#[from] GgufError),
+    Source(GgufError),
     /// The target can't be written.
-    #[error("{0}")]
+    #[error(transparent)]
     Target(#[from] io::Error),
     /// The arithmetic failed.
     #[error("quantization: {0}")]
     Quantize(#[from] candle_core::Error),
+}
+
+// Not as a source: the text has all of it.
+impl From<GgufError> for ConvertError {
+    fn from(error: GgufError) -> Self {
+        Self::Source(error)
+    }
 }
 
 /// What becomes of a model's tensors.

@@ -115,7 +115,7 @@ fn check_tokens(tokens: &[u32], held: usize, capacity: usize, vocabulary: usize)
 pub enum EngineError {
     /// The file can't be used as a model.
     #[error("model file {0}")]
-    Model(#[from] GgufError),
+    Model(GgufError),
     /// More tokens than the context holds.
     #[error("the context holds {capacity} tokens, {needed} are needed")]
     ContextFull {
@@ -130,6 +130,13 @@ pub enum EngineError {
     /// The arithmetic library failed.
     #[error("inference: {0}")]
     Compute(String),
+}
+
+// Not as a source: the text has all of it.
+impl From<GgufError> for EngineError {
+    fn from(error: GgufError) -> Self {
+        Self::Model(error)
+    }
 }
 
 impl From<candle_core::Error> for EngineError {

@@ -42,7 +42,7 @@ impl LoadOptions {
 pub enum LoadError {
     /// The file is unusable.
     #[error("model file {0}")]
-    File(#[from] GgufError),
+    File(GgufError),
     /// The engine refused the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -64,6 +64,13 @@ pub enum LoadError {
         /// Rows of the embedding.
         embedding: usize,
     },
+}
+
+// Not as a source: the text has all of it.
+impl From<GgufError> for LoadError {
+    fn from(error: GgufError) -> Self {
+        Self::File(error)
+    }
 }
 
 /// Why messages can't become tokens.

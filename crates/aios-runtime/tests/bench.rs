@@ -101,3 +101,20 @@ fn prompts_longer_than_the_trained_context_are_refused() {
     assert_eq!(error.to_string(), "the model was trained for contexts of 512 tokens, this asks for 513");
     assert!(measure(&arguments(&folder, &[0])).is_err());
 }
+
+#[test]
+fn a_file_that_is_no_model_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(&folder, &[16]);
+    let named_once = |why: &str| {
+        let error = format!("{:#}", measure(&arguments).unwrap_err());
+        assert!(error.contains(why) && error.matches("tiny.gguf").count() == 1, "{error}");
+    };
+    let whole = std::fs::read(&arguments.model).unwrap();
+    std::fs::write(&arguments.model, &whole[..100]).unwrap();
+    named_once("model file");
+    let name = whole.windows(13).position(|bytes| bytes == b"blk.0.attn_q.").unwrap();
+    let renamed = [&whole[..name], b"blk.0.attn_x.", &whole[name + 13..]].concat();
+    std::fs::write(&arguments.model, renamed).unwrap();
+    named_once("attn_");
+}
