@@ -1,0 +1,160 @@
+//! What one call touches: the capabilities that its caller must hold, and all that its sandbox shows it.
+
+use std::path::{Path, PathBuf};
+
+use crate::args::AbsolutePath;
+
+/// What one call may touch. Whatever is not named here does not exist for it.
+///
+/// Made by [`crate::tool::Tool::access`] from the arguments alone, before anything runs. A path of the arguments is added
+/// together with the capability that allows it, so that one can't be forgotten without the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Capabilities that the caller must hold, all of them: `namespace:action:resource`.
+    pub capabilities: Vec<String>,
+    /// Files and folders, with all below, that can be read.
+    pub read: Vec<PathBuf>,
+    /// Files and folders, with all below, that can be read, changed, made and removed.
+    pub write: Vec<PathBuf>,
+    /// Programs that can be executed, with the libraries of the image.
+    pub programs: Vec<PathBuf>,
+    /// Unix sockets that can be connected to.
+    pub sockets: Vec<PathBuf>,
+    /// Device nodes that can be opened.
+    pub devices: Vec<PathBuf>,
+    /// Whose network it sees.
+    pub network: Network,
+    /// Whose processes, and so whose `/proc`, it sees.
+    pub processes: Processes,
+    /// Linux capabilities that it keeps, without which the kernel refuses the operation.
+    pub privileges: Vec<Privilege>,
+}
+
+/// Whose network a call sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// None: not even a loopback interface that is up.
+    #[default]
+    None,
+    /// The device's.
+    Host,
+}
+
+/// Whose processes a call sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Processes {
+    /// Its own.
+    #[default]
+    Own,
+    /// The device's: `/proc` is the device's, read-only but for what a privilege allows.
+    Host,
+}
+
+/// A Linux capability that a call keeps (capabilities(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// `CAP_NET_ADMIN`: links, addresses, routes, the firewall.
+    NetAdmin,
+    /// `CAP_NET_RAW`: packets as they are on the wire.
+    NetRaw,
+    /// `CAP_KILL`: signals to processes of other users.
+    Kill,
+    /// `CAP_SYS_PTRACE`: what `/proc` shows of processes of other users.
+    SysPtrace,
+    /// `CAP_SYS_NICE`: priorities of processes of other users.
+    SysNice,
+    /// `CAP_SYS_TIME`: the clocks.
+    SysTime,
+    /// `CAP_CHOWN` and `CAP_FOWNER`: owners and modes of others' files.
+    FileOwner,
+    /// `CAP_DAC_READ_SEARCH`: reading others' files.
+    ReadAll,
+    /// `CAP_DAC_OVERRIDE`: reading and writing others' files.
+    WriteAll,
+    /// `CAP_SYSLOG`: the kernel's log.
+    Syslog,
+}
+
+impl Access {
+    /// Nothing but the capability `capability`.
+    pub fn needs(capability: impl Into<String>) -> Self {
+        Access { capabilities: vec![capability.into()], ..Access::default() }
+    }
+
+    /// One more capability.
+    #[must_use]
+    pub fn and(mut self, capability: impl Into<String>) -> Self {
+        self.capabilities.push(capability.into());
+        self
+    }
+
+    /// Reading the argument `path`, which takes `fs:read:<path>`.
+    #[must_use]
+    pub fn reads(self, path: &AbsolutePath) -> Self {
+        self.and(format!("fs:read:{path}")).sees(path)
+    }
+
+    /// Changing the argument `path`, which takes `fs:write:<path>`.
+    #[must_use]
+    pub fn writes(self, path: &AbsolutePath) -> Self {
+        let mut with = self.and(format!("fs:write:{path}"));
+        with.write.push(path.as_path().to_owned());
+        with
+    }
+
+    /// Reading `path`, which the tool, not its caller, has chosen.
+    #[must_use]
+    pub fn sees(mut self, path: impl AsRef<Path>) -> Self {
+        self.read.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// Changing `path`, which the tool, not its caller, has chosen.
+    #[must_use]
+    pub fn changes(mut self, path: impl AsRef<Path>) -> Self {
+        self.write.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// Executing a program of the image.
+    #[must_use]
+    pub fn runs(mut self, program: impl AsRef<Path>) -> Self {
+        self.programs.push(program.as_ref().to_owned());
+        self
+    }
+
+    /// Connecting to a Unix socket.
+    #[must_use]
+    pub fn talks_to(mut self, socket: impl AsRef<Path>) -> Self {
+        self.sockets.push(socket.as_ref().to_owned());
+        self
+    }
+
+    /// Opening a device node.
+    #[must_use]
+    pub fn opens(mut self, device: impl AsRef<Path>) -> Self {
+        self.devices.push(device.as_ref().to_owned());
+        self
+    }
+
+    /// Being on the device's network.
+    #[must_use]
+    pub fn on_network(mut self) -> Self {
+        self.network = Network::Host;
+        self
+    }
+
+    /// Seeing the device's processes.
+    #[must_use]
+    pub fn among_processes(mut self) -> Self {
+        self.processes = Processes::Host;
+        self
+    }
+
+    /// Keeping a Linux capability.
+    #[must_use]
+    pub fn with(mut self, privilege: Privilege) -> Self {
+        self.privileges.push(privilege);
+        self
+    }
+}

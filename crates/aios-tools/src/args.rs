@@ -1,0 +1,7 @@
+//! Types of arguments that several tools share. What can't be right is refused when the arguments are read.
+
+mod name;
+mod path;
+
+pub use name::{Interface, UnitName};
+pub use path::{AbsolutePath, PathError};

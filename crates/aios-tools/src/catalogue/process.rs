@@ -1,0 +1,6 @@
+//! `process`.
+
+use crate::tool::Entry;
+
+/// The tools of this namespace, by name.
+pub const TOOLS: &[Entry] = &[];

@@ -1,0 +1,108 @@
+//! What every tool owes.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde_json::Value;
+
+use super::*;
+use crate::tool::Risk;
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[test]
+fn names_are_unique_sorted_and_in_their_namespace() {
+    let names: Vec<&str> = all().map(|tool| tool.spec.name).collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+    for tools in NAMESPACES {
+        assert!(
+            tools.is_sorted_by_key(|tool| tool.spec.name),
+            "{:?}",
+            tools.iter().map(|t| t.spec.name).collect::<Vec<_>>()
+        );
+        assert!(tools.iter().all(|tool| tool.spec.namespace() == tools[0].spec.namespace()));
+    }
+    for name in names {
+        let parts: Vec<&str> = name.split('.').collect();
+        assert!(parts.len() == 2 && parts.iter().all(|part| is_word(part)), "{name}");
+    }
+}
+
+#[test]
+fn every_example_fits_the_schema_and_needs_what_the_spec_says() {
+    for tool in all() {
+        let name = tool.spec.name;
+        assert!(!tool.spec.examples.is_empty(), "{name} has no example");
+        let schema = jsonschema::validator_for(tool.input_schema().as_value()).expect(name);
+        jsonschema::validator_for(tool.output_schema().as_value()).expect(name);
+        for example in tool.spec.examples {
+            let arguments: Value = serde_json::from_str(example.arguments).expect(name);
+            assert!(schema.is_valid(&arguments), "{name}: {}", example.arguments);
+            let access = tool.access(&arguments).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(!access.capabilities.is_empty(), "{name} needs no capability");
+            for needed in &access.capabilities {
+                assert!(tool.spec.needs.iter().any(|pattern| is_like(pattern, needed)), "{name}: {needed}");
+            }
+        }
+    }
+}
+
+/// Whether namespace and action are equal, and the resource begins as the pattern does before its first `{`.
+fn is_like(pattern: &str, capability: &str) -> bool {
+    let fixed = pattern.split('{').next().unwrap_or_default();
+    capability.starts_with(fixed) && (pattern.contains('{') || capability == pattern)
+}
+
+#[test]
+fn arguments_that_no_tool_knows_are_refused() {
+    for tool in all() {
+        let mut arguments: Value = serde_json::from_str(tool.spec.examples[0].arguments).expect("JSON");
+        arguments["no_such_argument"] = Value::from(1);
+        assert!(tool.access(&arguments).is_err(), "{}", tool.spec.name);
+        for wrong in [Value::Null, Value::from(1), Value::from("a"), Value::Array(Vec::new())] {
+            assert!(tool.access(&wrong).is_err(), "{} takes {wrong}", tool.spec.name);
+        }
+    }
+}
+
+#[test]
+fn what_changes_the_system_says_so() {
+    for tool in all() {
+        let spec = tool.spec;
+        assert!(!spec.description.is_empty() && spec.description.ends_with('.'), "{}", spec.name);
+        assert!(spec.risk > Risk::Low || !spec.reversible, "{} undoes what it does not do", spec.name);
+        let example: Value = serde_json::from_str(spec.examples[0].arguments).expect("JSON");
+        let access = tool.access(&example).expect(spec.name);
+        assert!(spec.risk > Risk::Low || access.write.is_empty(), "{} writes at low risk", spec.name);
+    }
+}
+
+#[test]
+fn pointers_to_sinks_and_secrets_lead_to_something() {
+    for tool in all() {
+        let input = tool.input_schema();
+        for sink in tool.spec.sinks {
+            let field = sink.strip_prefix('/').unwrap_or_else(|| panic!("{}: {sink}", tool.spec.name));
+            let field = field.split('/').next().unwrap_or_default();
+            assert!(!input.as_value()["properties"][field].is_null(), "{}: {sink}", tool.spec.name);
+        }
+        for secret in tool.spec.secrets {
+            let (side, field) = secret[1..].split_once('/').unwrap_or_else(|| panic!("{}: {secret}", tool.spec.name));
+            let schema = if side == "arguments" { input.clone() } else { tool.output_schema() };
+            let field = field.split('/').next().unwrap_or_default();
+            assert!(!schema.as_value()["properties"][field].is_null(), "{}: {secret}", tool.spec.name);
+        }
+    }
+}
+
+#[test]
+fn every_tool_is_tried_on_the_booted_image() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../aios-image-tests/tests/golden");
+    for tool in all() {
+        let file = golden.join(format!("{}.toml", tool.spec.name));
+        assert!(file.is_file(), "{} is missing", file.display());
+    }
+}

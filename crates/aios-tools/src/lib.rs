@@ -1,0 +1,10 @@
+//! The one door to the system: what can be done on this device, and what must be true before it is done.
+//!
+//! A tool is one file below [`catalogue`]: typed arguments, typed result, and a [`tool::ToolSpec`] that says what it is.
+
+pub mod access;
+pub mod args;
+pub mod catalogue;
+pub mod error;
+pub mod host;
+pub mod tool;
