@@ -15,3 +15,15 @@ pub mod runtime {
         pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/aios.runtime.v1.descriptors.bin");
     }
 }
+
+/// `aios.tools`: the tools of this device, and calls of them.
+pub mod tools {
+    /// Version 1. The errors of each call are in `proto/aios/tools/v1/tools.proto`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        include!("generated/aios.tools.v1.rs");
+
+        /// The package's `google.protobuf.FileDescriptorSet`, for server reflection.
+        pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/aios.tools.v1.descriptors.bin");
+    }
+}

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use prost_types::FileDescriptorSet;
 
 /// Files under `proto/`; the generated names follow from the package in each.
-const PROTOS: [&str; 1] = ["aios/runtime/v1/runtime.proto"];
+const PROTOS: [&str; 2] = ["aios/runtime/v1/runtime.proto", "aios/tools/v1/tools.proto"];
 
 /// Makes every generated file and returns its name and bytes.
 fn generate() -> Vec<(String, Vec<u8>)> {
@@ -34,8 +35,9 @@ fn generate() -> Vec<(String, Vec<u8>)> {
     for file in &mut bare.file {
         file.source_code_info = None;
     }
-    for package in bare.file.iter().map(|file| file.package()) {
-        files.push((format!("{package}.descriptors.bin"), bare.encode_to_vec()));
+    for file in bare.file {
+        let package = file.package().to_owned();
+        files.push((format!("{package}.descriptors.bin"), FileDescriptorSet { file: vec![file] }.encode_to_vec()));
     }
     files
 }
@@ -64,11 +66,21 @@ fn committed_code_is_what_the_protos_generate() {
 }
 
 #[test]
-fn descriptor_set_names_the_service_and_its_calls() {
-    let set = prost_types::FileDescriptorSet::decode(aios_api::runtime::v1::FILE_DESCRIPTOR_SET).unwrap();
-    let service =
-        set.file.iter().find(|file| file.package() == "aios.runtime.v1").and_then(|file| file.service.first()).unwrap();
-    let calls: Vec<&str> = service.method.iter().map(|method| method.name()).collect();
-    assert_eq!(service.name(), "RuntimeService");
-    assert_eq!(calls, ["LoadModel", "UnloadModel", "ListModels", "Infer", "StreamInfer", "Embed"]);
+fn descriptor_sets_name_the_services_and_their_calls() {
+    let calls = |set: &[u8], package: &str| {
+        let set = FileDescriptorSet::decode(set).unwrap();
+        let file = set.file.into_iter().find(|file| file.package() == package).unwrap();
+        let service = &file.service[0];
+        let calls: Vec<String> = service.method.iter().map(|method| method.name().to_owned()).collect();
+        (service.name().to_owned(), calls.join(" "))
+    };
+    let runtime = calls(aios_api::runtime::v1::FILE_DESCRIPTOR_SET, "aios.runtime.v1");
+    assert_eq!(runtime.0, "RuntimeService");
+    assert_eq!(runtime.1, "LoadModel UnloadModel ListModels Infer StreamInfer Embed");
+    let tools = calls(aios_api::tools::v1::FILE_DESCRIPTOR_SET, "aios.tools.v1");
+    assert_eq!(tools.0, "ToolsService");
+    assert_eq!(
+        tools.1,
+        "ListTools GetTool Execute Rollback ListRollbacks ListApprovals Approve Grant Revoke ListGrants QueryLedger"
+    );
 }
