@@ -8,3 +8,4 @@ pub mod catalogue;
 pub mod error;
 pub mod host;
 pub mod tool;
+pub mod tree;
