@@ -2,18 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::args::AbsolutePath;
 
 /// What one call may touch. Whatever is not named here does not exist for it.
 ///
 /// Made by [`crate::tool::Tool::access`] from the arguments alone, before anything runs. A path of the arguments is added
 /// together with the capability that allows it, so that one can't be forgotten without the other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Capabilities that the caller must hold, all of them: `namespace:action:resource`.
     pub capabilities: Vec<String>,
-    /// Files and folders, with all below, that can be read.
+    /// Files and folders of the arguments, with all below, that can be read. No symbolic link on the way is followed.
     pub read: Vec<PathBuf>,
+    /// Files and folders that the tool has chosen, to read. What does not exist is left out.
+    pub system: Vec<PathBuf>,
     /// Files and folders, with all below, that can be read, changed, made and removed.
     pub write: Vec<PathBuf>,
     /// Programs that can be executed, with the libraries of the image.
@@ -31,7 +35,8 @@ pub struct Access {
 }
 
 /// Whose network a call sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// None: not even a loopback interface that is up.
     #[default]
@@ -41,7 +46,8 @@ pub enum Network {
 }
 
 /// Whose processes a call sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Processes {
     /// Its own.
     #[default]
@@ -51,7 +57,8 @@ pub enum Processes {
 }
 
 /// A Linux capability that a call keeps (capabilities(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Privilege {
     /// `CAP_NET_ADMIN`: links, addresses, routes, the firewall.
     NetAdmin,
@@ -91,7 +98,9 @@ impl Access {
     /// Reading the argument `path`, which takes `fs:read:<path>`.
     #[must_use]
     pub fn reads(self, path: &AbsolutePath) -> Self {
-        self.and(format!("fs:read:{path}")).sees(path)
+        let mut with = self.and(format!("fs:read:{path}"));
+        with.read.push(path.as_path().to_owned());
+        with
     }
 
     /// Changing the argument `path`, which takes `fs:write:<path>`.
@@ -105,7 +114,7 @@ impl Access {
     /// Reading `path`, which the tool, not its caller, has chosen.
     #[must_use]
     pub fn sees(mut self, path: impl AsRef<Path>) -> Self {
-        self.read.push(path.as_ref().to_owned());
+        self.system.push(path.as_ref().to_owned());
         self
     }
 

@@ -7,5 +7,7 @@ pub mod args;
 pub mod catalogue;
 pub mod error;
 pub mod host;
+pub mod job;
+pub mod journal;
 pub mod tool;
 pub mod tree;
