@@ -1,4 +1,10 @@
 //! Whether a call may run.
+//!
+//! The steps, in order: identity, capability, rate, taint, approval. The first that refuses ends it, and a call that was
+//! refused before its rate was looked at is not counted.
+
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capability::Capability,
-    taint::{Taint, TaintedSink},
+    explain,
+    grants::Grants,
+    policy::{Agent, Approval, Policy, TaintAction},
+    rate::RateLimiter,
+    taint::{Origin, Taint, TaintedSink, tainted_sinks},
     time::Timestamp,
     token::Verified,
 };
@@ -98,6 +108,130 @@ pub struct Denial {
     pub retry_after: Option<Duration>,
     /// What was wrong and what would do, in a sentence for people.
     pub hint: String,
+}
+
+/// Whether a call may run, by what the policy says, what was granted, and how many calls there were.
+///
+/// A token is taken as checked for this very call ([`crate::token::Verifier::verify`]); only that is when its
+/// revocation takes effect. With a token, the call goes by the rights of the token's issuer as far as the token hands
+/// them on: each need must be covered by the token and held by the issuer. What is denied to either agent stays denied.
+pub fn decide(policy: &Policy, grants: &Grants, limiter: &mut RateLimiter, request: &Request<'_>) -> Decision {
+    match steps(policy, grants, limiter, request) {
+        Err(denial) => Decision::Deny(denial),
+        Ok(reasons) if reasons.is_empty() => Decision::Allow,
+        Ok(reasons) => Decision::NeedsApproval(reasons),
+    }
+}
+
+fn steps(
+    policy: &Policy,
+    grants: &Grants,
+    limiter: &mut RateLimiter,
+    request: &Request<'_>,
+) -> Result<Vec<Reason>, Denial> {
+    let parties = identity(policy, request)?;
+    capability(policy, grants, request)?;
+    rate(policy, limiter, request)?;
+    let tainted = taint(policy, &parties, request)?;
+    Ok(approval(policy, &parties, request, tainted))
+}
+
+/// The agents that a call concerns.
+struct Parties<'a> {
+    caller: &'a Agent,
+    /// Whose rights a token hands on.
+    issuer: Option<&'a Agent>,
+}
+
+fn identity<'a>(policy: &'a Policy, request: &Request<'_>) -> Result<Parties<'a>, Denial> {
+    let refused = |hint| Denial { stage: Stage::Identity, missing: Vec::new(), retry_after: None, hint };
+    let agent = |name: &str| policy.agents.get(name).ok_or_else(|| refused(explain::unknown_agent(name)));
+    let caller = agent(request.agent)?;
+    let Some(token) = request.token else { return Ok(Parties { caller, issuer: None }) };
+    if token.subject() != request.agent {
+        return Err(refused(explain::foreign_token(request.agent, token)));
+    }
+    if token.not_after() < request.now {
+        return Err(refused(explain::expired_token(token)));
+    }
+    Ok(Parties { caller, issuer: Some(agent(token.issuer())?) })
+}
+
+fn capability(policy: &Policy, grants: &Grants, request: &Request<'_>) -> Result<(), Denial> {
+    let refused = |missing, hint| Err(Denial { stage: Stage::Capability, missing, retry_after: None, hint });
+    if request.needs.is_empty() {
+        return refused(Vec::new(), explain::no_needs(request.tool));
+    }
+    if request.token.is_some_and(|token| !token.allows_tool(request.tool)) {
+        return refused(Vec::new(), explain::tool_not_in_token(request.tool));
+    }
+    let covered = |need: &&Capability| match request.token {
+        None => grants.hold(policy, request.agent, need, request.now),
+        Some(token) => {
+            token.covers(need)
+                && grants.hold(policy, token.issuer(), need, request.now)
+                && policy.denied(request.agent, need).is_none()
+        }
+    };
+    let missing: Vec<Capability> = request.needs.iter().filter(|need| !covered(need)).cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let hint = explain::missing(policy, grants, request, &missing);
+    refused(missing, hint)
+}
+
+fn rate(policy: &Policy, limiter: &mut RateLimiter, request: &Request<'_>) -> Result<(), Denial> {
+    let Request { agent, tool, .. } = *request;
+    let (of_agent, of_tool) = policy.rates(agent, tool);
+    limiter.take(agent, of_agent, tool, of_tool, request.uptime).map_err(|wait| Denial {
+        stage: Stage::Rate,
+        missing: Vec::new(),
+        retry_after: Some(wait),
+        hint: explain::too_often(agent, of_agent, tool, of_tool, wait),
+    })
+}
+
+/// The dangerous arguments that somebody has to see.
+fn taint(policy: &Policy, parties: &Parties<'_>, request: &Request<'_>) -> Result<Vec<TaintedSink>, Denial> {
+    let Request { tool, sinks, .. } = *request;
+    let trusted = policy.taint.trusted.intersection(&parties.caller.vouches).cloned().collect();
+    let mut pointers: Vec<&str> = sinks.to_vec();
+    pointers.extend(policy.tools.get(tool).iter().flat_map(|rule| &rule.sinks).map(String::as_str));
+    pointers.sort_unstable();
+    pointers.dedup();
+    let mut tainted = tainted_sinks(&pointers, request.taint, &trusted);
+    let action = |origin: &Origin| {
+        let rule = policy.taint.rules.iter().find(|rule| rule.fits(tool, origin));
+        rule.map_or(TaintAction::Approve, |rule| rule.action)
+    };
+    for sink in &mut tainted {
+        if let Some(origin) = sink.origins.iter().find(|origin| action(origin) == TaintAction::Deny) {
+            let hint = explain::tainted(tool, &sink.pointer, origin);
+            return Err(Denial { stage: Stage::Taint, missing: Vec::new(), retry_after: None, hint });
+        }
+        sink.origins.retain(|origin| action(origin) == TaintAction::Approve);
+    }
+    tainted.retain(|sink| !sink.origins.is_empty());
+    Ok(tainted)
+}
+
+/// Why somebody has to say yes; nothing where nobody has to.
+fn approval(policy: &Policy, parties: &Parties<'_>, request: &Request<'_>, tainted: Vec<TaintedSink>) -> Vec<Reason> {
+    let rule = policy.tools.get(request.tool);
+    let risk = rule.and_then(|rule| rule.risk).map_or(request.risk, |least| least.max(request.risk));
+    let limit = |agent: &Agent| agent.max_risk_without_approval.unwrap_or(policy.defaults.max_risk_without_approval);
+    let limit = parties.issuer.map_or(Risk::Critical, limit).min(limit(parties.caller));
+    let approval = rule.map_or(Approval::ByRisk, |rule| rule.approval);
+    let mut reasons = Vec::new();
+    if risk == Risk::Critical || (approval != Approval::Never && risk > limit) {
+        reasons.push(Reason::Risk(risk));
+    }
+    if approval == Approval::Always {
+        reasons.push(Reason::Tool);
+    }
+    reasons.extend(tainted.into_iter().map(Reason::Tainted));
+    reasons
 }
 
 impl fmt::Display for Risk {

@@ -6,12 +6,19 @@
 
 pub mod capability;
 pub mod decide;
+mod explain;
+pub mod grants;
 pub mod policy;
+pub mod rate;
 pub mod taint;
 pub mod time;
 pub mod token;
 
 pub use capability::Capability;
-pub use decide::{Decision, Denial, Reason, Request, Risk, Stage};
+pub use decide::{Decision, Denial, Reason, Request, Risk, Stage, decide};
+pub use grants::{Grant, GrantId, Grants};
+pub use policy::{Peer, Policy};
+pub use rate::RateLimiter;
 pub use taint::{Origin, Taint, TaintedSink};
 pub use time::Timestamp;
+pub use token::{Token, Verified, Verifier};

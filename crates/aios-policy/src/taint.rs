@@ -100,6 +100,12 @@ pub fn tainted_sinks<S: AsRef<str>>(sinks: &[S], taint: &Taint, trusted: &BTreeS
     tainted.filter(|sink| !sink.origins.is_empty()).collect()
 }
 
+/// Whether a text is a JSON pointer.
+pub(crate) fn is_pointer(text: &str) -> bool {
+    let escapes_end = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    (text.is_empty() || text.starts_with('/')) && escapes_end
+}
+
 /// Whether the value at `inner` is the one at `outer`, or a part of it.
 fn is_within(inner: &str, outer: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -113,7 +119,7 @@ impl TryFrom<BTreeMap<String, BTreeSet<Origin>>> for Taint {
             return Err(TaintError::Whole);
         }
         for (pointer, origins) in &by_pointer {
-            if !pointer.is_empty() && !pointer.starts_with('/') {
+            if !is_pointer(pointer) {
                 return Err(TaintError::Pointer(pointer.clone()));
             }
             if origins.is_empty() {

@@ -1,8 +1,192 @@
-//! Tokens: capabilities that one agent handed to another, narrower with each hand they pass through.
+//! Tokens: capabilities that one agent hands to another, narrower with each hand they pass through.
+//!
+//! A token is a chain of blocks (docs/formats/token.md). The device's key signs the first; each further one is signed with
+//! a key that the block before it names, and whose secret half an open token carries. So who holds an open token can
+//! narrow it without asking anybody, and nobody can take a narrowing off again.
+
+mod format;
+#[cfg(test)]
+mod tests;
+mod verifier;
 
 use std::{collections::BTreeSet, fmt};
 
+use ed25519_dalek::{Signer as _, SigningKey};
+
 use crate::{capability::Capability, time::Timestamp};
+
+pub use verifier::Verifier;
+
+/// What the text of every token begins with.
+pub const PREFIX: &str = "aios1.";
+/// Most blocks that a token can have.
+pub const MAX_BLOCKS: usize = 4;
+/// Most bytes that a token can have, before base64.
+pub const MAX_BYTES: usize = 8192;
+
+/// A token that can be handed on. It is as good as a password: [`fmt::Debug`] doesn't show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    text: String,
+}
+
+/// What the first block says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// Random, so that it names this token alone.
+    pub id: TokenId,
+    /// The agent whose rights are handed on.
+    pub issuer: String,
+    /// The agent that may use the token.
+    pub subject: String,
+    /// Which rights.
+    pub capabilities: Vec<Capability>,
+    /// The only tools; `None`: any.
+    pub tools: Option<BTreeSet<String>>,
+    /// The last second at which it is good.
+    pub not_after: Timestamp,
+}
+
+/// What a further block says: each part that is there restricts the token further.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caveats {
+    /// A need has to be covered by one of these too.
+    pub capabilities: Option<Vec<Capability>>,
+    /// The only tools.
+    pub tools: Option<BTreeSet<String>>,
+    /// An earlier end.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Whether a token can be narrowed.
+#[derive(Clone, Copy)]
+pub enum Ending {
+    /// It can: with the key of this seed, 32 random bytes that were used for nothing else.
+    Open([u8; 32]),
+    /// It can't.
+    Sealed,
+}
+
+/// Why a text is no token that counts, or a token can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not `aios1.` and base64url.
+    #[error("not a token: one begins with {PREFIX:?} and goes on in base64url without padding")]
+    NoToken,
+    /// Another version of the format.
+    #[error("a token of another version; ask for a new one")]
+    Version,
+    /// Bytes that mean nothing.
+    #[error("not a token: at byte {at}: {what}")]
+    Malformed {
+        /// Place in the decoded bytes, from 0.
+        at: usize,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// None, or more than [`MAX_BLOCKS`].
+    #[error("a token has 1 to {MAX_BLOCKS} blocks")]
+    TooManyBlocks,
+    /// More than [`MAX_BYTES`].
+    #[error("a token has at most {MAX_BYTES} bytes")]
+    TooLong,
+    /// No agent's or tool's name.
+    #[error("{0:?} is no name of an agent or a tool")]
+    Name(String),
+    /// A signature is wrong.
+    #[error("block {block} of the token was not signed by who should have; ask for a new one")]
+    Signature {
+        /// Which block, from 1.
+        block: usize,
+    },
+    /// The proof that the last block is the last one is wrong.
+    #[error("the token was cut off; ask for a new one")]
+    Proof,
+    /// It was good until then.
+    #[error("the token expired ({0}); ask for a new one")]
+    Expired(Timestamp),
+    /// It, or what it was narrowed from, was revoked.
+    #[error("the token was revoked (id {0})")]
+    Revoked(TokenId),
+    /// A sealed token can't be narrowed.
+    #[error("the token is sealed: it can't be narrowed")]
+    Sealed,
+    /// A narrowing that would not narrow.
+    #[error("the token does not allow {0}, so what is made from it can't")]
+    Wider(String),
+}
+
+impl Token {
+    /// Makes a token with the device's key.
+    pub fn mint(device: &SigningKey, authority: &Authority, ending: Ending) -> Result<Token, TokenError> {
+        let signed = format::block(ending.key(), &format::authority(authority)?)?;
+        let signature = device.sign(&format::message(0, None, &signed)).to_bytes();
+        Token::of(1, &[&signed[..], &signature].concat(), ending)
+    }
+
+    /// Makes a narrower token of this one. That what it is made of is good is not checked.
+    pub fn attenuate(&self, caveats: &Caveats, ending: Ending) -> Result<Token, TokenError> {
+        let bytes = format::from_text(&self.text)?;
+        let layout = format::layout(&bytes)?;
+        narrows(&verifier::read(&bytes, &layout)?, caveats)?;
+        let key = SigningKey::from_bytes(&layout.proof.ok_or(TokenError::Sealed)?);
+        let (count, last) = (layout.blocks.len(), layout.blocks.last().ok_or(TokenError::TooManyBlocks)?);
+        if count == MAX_BLOCKS {
+            return Err(TokenError::TooManyBlocks);
+        }
+        let signed = format::block(ending.key(), &format::caveats(caveats)?)?;
+        let signature = key.sign(&format::message(count, Some(&last.signature), &signed)).to_bytes();
+        let before = &bytes[layout.blocks[0].signed.start..last.end()];
+        Token::of(count + 1, &[before, &signed, &signature].concat(), ending)
+    }
+
+    /// Takes a token as somebody wrote it down; [`Verifier::verify`] tells whether it is one that counts.
+    pub fn from_text(text: &str) -> Result<Token, TokenError> {
+        let bytes = format::from_text(text)?;
+        verifier::read(&bytes, &format::layout(&bytes)?)?;
+        Ok(Token { text: text.into() })
+    }
+
+    /// The token as it is handed on. Who has this text has the rights.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn of(blocks: usize, body: &[u8], ending: Ending) -> Result<Token, TokenError> {
+        let seed = match ending {
+            Ending::Open(seed) => Some(seed),
+            Ending::Sealed => None,
+        };
+        Ok(Token { text: format::to_text(&format::token(blocks, body, seed)?) })
+    }
+}
+
+impl Ending {
+    /// The public key for the next block.
+    fn key(self) -> Option<[u8; 32]> {
+        match self {
+            Ending::Open(seed) => Some(SigningKey::from_bytes(&seed).verifying_key().to_bytes()),
+            Ending::Sealed => None,
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}...")
+    }
+}
+
+/// Whoever narrows a token should see at once what would be without effect; a check of the token needs no such rule.
+fn narrows(token: &Verified, caveats: &Caveats) -> Result<(), TokenError> {
+    if let Some(wider) = caveats.capabilities.iter().flatten().find(|capability| !token.covers(capability)) {
+        return Err(TokenError::Wider(wider.to_string()));
+    }
+    match caveats.tools.iter().flatten().find(|tool| !token.allows_tool(tool)) {
+        Some(wider) => Err(TokenError::Wider(wider.clone())),
+        None => Ok(()),
+    }
+}
 
 /// Names a token, or what was made of it by narrowing, for revocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -135,14 +135,15 @@ fn strings(longest: usize) -> Vec<Vec<char>> {
     let mut all = vec![vec![]];
     let mut from = 0;
     for _ in 0..longest {
-        for i in from..all.len() {
+        let length = all.len();
+        for i in from..length {
             for c in ['a', 'b', '/'] {
                 let mut longer: Vec<char> = all[i].clone();
                 longer.push(c);
                 all.push(longer);
             }
-            from = i + 1;
         }
+        from = length;
     }
     all
 }
