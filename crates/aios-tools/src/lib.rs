@@ -3,11 +3,14 @@
 //! A tool is one file below [`catalogue`]: typed arguments, typed result, and a [`tool::ToolSpec`] that says what it is.
 
 pub mod access;
+pub mod approvals;
 pub mod args;
 pub mod catalogue;
 pub mod error;
 pub mod host;
 pub mod job;
 pub mod journal;
+pub mod pipeline;
+pub mod sessions;
 pub mod tool;
 pub mod tree;

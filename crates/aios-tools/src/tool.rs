@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use aios_policy::Risk;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -12,20 +13,6 @@ use crate::{
     error::{Code, ToolError},
     host::Host,
 };
-
-/// What can go wrong if a call is a mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Risk {
-    /// It reads.
-    Low,
-    /// It changes something that is easily changed back.
-    Medium,
-    /// It can interrupt a service, lose data or open the device to others. A human approves it.
-    High,
-    /// It can make the device unreachable or unusable. A human approves it.
-    Critical,
-}
 
 /// Where a tool's results come from, and so how far the arguments made of them can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

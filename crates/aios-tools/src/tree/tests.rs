@@ -72,10 +72,12 @@ fn dress(path: &Path, mode: u32, owner: u32, label: Option<&[u8]>) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
-/// What a tree looks like to the tools that everybody knows, and not to the code under test.
-fn seen(path: &Path) -> Vec<(PathBuf, u32, u32, u32, Vec<u8>, Option<Vec<u8>>)> {
+/// What a tree looks like to the standard library, and not to the code under test.
+type Seen = (PathBuf, u32, u32, u32, Vec<u8>, Option<Vec<u8>>);
+
+fn seen(path: &Path) -> Vec<Seen> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Vec::new() };
-    let mut value = vec![0; 64];
+    let mut value = [0; 64];
     let label = (!metadata.is_symlink())
         .then(|| rustix::fs::getxattr(path, "user.label", &mut value[..]).ok().map(|length| value[..length].to_vec()))
         .flatten();

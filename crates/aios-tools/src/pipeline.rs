@@ -1,0 +1,572 @@
+//! The way of a call: schema → identity → capability → rate → taint → approval → ledger → inverse → sandbox → ledger.
+//!
+//! Each stage hands on what the next one needs, and [`Confinement`] takes the proof of the entry in the ledger; so there
+//! is no other way to a tool.
+
+mod confine;
+mod record;
+mod refusal;
+mod rollback;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime},
+};
+
+use aios_policy::{
+    Capability, Decision, Grants, Origin, Peer, Policy, RateLimiter, Reason, Request, Taint, Timestamp, Verified,
+    Verifier, decide,
+};
+use serde_json::{Value, json};
+
+use self::record::{Records, shortened, trace};
+pub use self::{
+    confine::{ConfineError, Confinement, JournalView, Work},
+    record::{Recorded, Recorder},
+    refusal::{Refusal, Stage},
+    rollback::{RollbackError, RolledBack},
+};
+use crate::{
+    access::Access,
+    approvals::{self, ApprovalError, Approvals, Question, Verdict},
+    catalogue,
+    error::{Code, ToolError},
+    job::{Answer, Job, Saved},
+    journal::{self, Journal, Record, State},
+    sessions::{self, Sessions},
+    tool::{Entry, Inverse},
+};
+
+/// Longest arguments, in bytes of JSON.
+pub const ARGUMENTS_MAX: usize = 1 << 20;
+/// Longest goal, in bytes.
+pub const GOAL_MAX: usize = 64 << 10;
+/// How deep arguments may be nested.
+const DEPTH_MAX: usize = 32;
+/// Time for finding out and keeping what undoes a call.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A call, as it comes.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Id that the caller chose; empty: one is made.
+    pub id: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// JSON.
+    pub arguments: String,
+    /// The conversation that it is part of; empty: none.
+    pub session: String,
+    /// What the user said, word for word.
+    pub goal: String,
+    /// Narrows what the caller may do; empty: all that it may.
+    pub token: String,
+    /// Whether it waits for a human where one must agree, or is refused at once.
+    pub wait: bool,
+}
+
+/// Who calls, as the kernel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User id of the process.
+    pub uid: u32,
+    /// Name of that user, where there is one.
+    pub user: Option<String>,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It ran.
+    Result(Value),
+    /// It ran, and failed.
+    Failure(ToolError),
+    /// It did not run.
+    Refused(Refusal),
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Its id.
+    pub call_id: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Number of the decision, or of the refusal, in the ledger; `None` where it could not be recorded.
+    pub seq: Option<u64>,
+    /// Whether a rollback undoes it.
+    pub reversible: bool,
+    /// The tool's.
+    pub origin: Option<crate::tool::Origin>,
+    /// From the request to here.
+    pub duration: Duration,
+}
+
+/// What a pipeline is made of.
+pub struct Parts {
+    /// Who may do what.
+    pub policy: Policy,
+    /// What was granted before.
+    pub grants: Grants,
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// The ledger.
+    pub recorder: Arc<dyn Recorder>,
+    /// The sandbox.
+    pub confinement: Arc<dyn Confinement>,
+    /// What undoes calls.
+    pub journal: Journal,
+}
+
+/// The one door.
+pub struct Pipeline {
+    policy: RwLock<Arc<Policy>>,
+    grants: Mutex<Grants>,
+    limiter: Mutex<RateLimiter>,
+    verifier: Verifier,
+    sessions: Sessions,
+    approvals: Approvals,
+    records: Records,
+    confinement: Arc<dyn Confinement>,
+    journal: Journal,
+}
+
+/// A call whose form is right.
+struct Formed {
+    tool: &'static Entry,
+    arguments: Value,
+    access: Access,
+    needs: Vec<Capability>,
+}
+
+/// A call that may run as far as rules go.
+struct Allowed {
+    agent: String,
+    taint: Taint,
+    reasons: Vec<Reason>,
+}
+
+impl Pipeline {
+    /// A pipeline of these parts.
+    pub fn new(parts: Parts) -> Pipeline {
+        Pipeline {
+            policy: RwLock::new(Arc::new(parts.policy)),
+            grants: Mutex::new(parts.grants),
+            limiter: Mutex::new(RateLimiter::default()),
+            verifier: parts.verifier,
+            sessions: Sessions::default(),
+            approvals: Approvals::default(),
+            records: Records(parts.recorder),
+            confinement: parts.confinement,
+            journal: parts.journal,
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The grants, to look at or to change. What is changed counts from the next call on.
+    pub fn grants(&self) -> MutexGuard<'_, Grants> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calls that wait for a human.
+    pub fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// What sessions have read.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// What undoes calls.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Records something about the service itself.
+    pub fn note(&self, kind: &'static str, agent: &str, body: &Value) -> Result<u64, String> {
+        self.records.note(kind, agent, body)
+    }
+
+    /// The agent that a caller is.
+    pub fn identify(&self, caller: &Caller) -> Result<String, Refusal> {
+        identify(&self.policy(), caller)
+    }
+
+    /// Takes a call through all stages. Blocks: for the tool's time, and where a human is asked for the policy's.
+    pub fn execute(&self, caller: &Caller, call: &Call) -> Answered {
+        let started = Instant::now();
+        let given = !call.id.is_empty();
+        let call_id = if given { call.id.clone() } else { new_id() };
+        let mut answered = Answered {
+            call_id,
+            outcome: Outcome::Result(Value::Null),
+            seq: None,
+            reversible: false,
+            origin: catalogue::find(&call.tool).map(|tool| tool.spec.origin),
+            duration: Duration::ZERO,
+        };
+        if let Err(refusal) = self.steps(caller, call, None, &mut answered) {
+            // Where the ledger is what refused, it may be back by now; where it is not, there is no more to be done.
+            let agent = self.identify(caller).unwrap_or_else(|_| format!("uid:{}", caller.uid));
+            let tool: String = call.tool.chars().take(aios_policy::policy::MAX_NAME_BYTES).collect();
+            let body =
+                json!({ "call": answered.call_id, "tool": tool, "session": session_name(call), "refusal": refusal });
+            answered.seq = self.records.note("refusal", &agent, &shortened(body)).ok().or(answered.seq);
+            answered.outcome = Outcome::Refused(refusal);
+        }
+        answered.duration = started.elapsed();
+        answered
+    }
+
+    fn steps(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        undoes: Option<&str>,
+        answered: &mut Answered,
+    ) -> Result<(), Refusal> {
+        if !journal::is_call_id(&answered.call_id) {
+            let message = journal::JournalError::Id(std::mem::replace(&mut answered.call_id, new_id())).to_string();
+            return Err(Refusal::new(Stage::Schema, message, ""));
+        }
+        let formed = form(call)?;
+        let allowed = self.allow(caller, call, &formed)?;
+        let spec = formed.tool.spec;
+        let digest = approvals::digest(spec.name, spec.version, &formed.arguments);
+        let approved_by = self.approve(call, &answered.call_id, &formed, &allowed, &digest)?;
+        let shown = self.records.arguments(&formed.arguments, spec.secrets);
+        let decision = record::Decision {
+            call: &answered.call_id,
+            tool: spec.name,
+            version: spec.version,
+            arguments: shortened(shown.clone()),
+            digest: &digest,
+            session: &call.session,
+            needs: &formed.needs,
+            taint: &allowed.taint,
+            reasons: &allowed.reasons,
+            approved_by: approved_by.as_deref(),
+            undoes,
+        };
+        let recorded = self.records.decide(&allowed.agent, &decision).map_err(|reason| unrecorded(&reason))?;
+        answered.seq = Some(recorded.seq());
+        let undo = self.prepare(&recorded, &answered.call_id, &allowed.agent, &formed, shown)?;
+        answered.outcome = self.run(&recorded, &formed, undo.as_ref())?;
+        answered.reversible = undo.is_some();
+        self.conclude(&recorded, call, &allowed.agent, &formed, answered);
+        Ok(())
+    }
+
+    /// Identity, capability, rate, taint.
+    fn allow(&self, caller: &Caller, call: &Call, formed: &Formed) -> Result<Allowed, Refusal> {
+        let policy = self.policy();
+        let agent = identify(&policy, caller)?;
+        let now = now();
+        let token = self.token(call, now)?;
+        let spec = formed.tool.spec;
+        let human = policy.agents.get(&agent).is_some_and(|agent| agent.vouches.contains(&Origin::Operator));
+        let alone = if human { Origin::Operator } else { Origin::Model };
+        let mut sinks: Vec<&str> = spec.sinks.to_vec();
+        sinks.extend(policy.tools.get(spec.name).iter().flat_map(|rule| &rule.sinks).map(String::as_str));
+        let taint = self.sessions.taint(&agent, &call.session, &call.goal, &formed.arguments, &sinks, alone);
+        let request = Request {
+            agent: &agent,
+            tool: spec.name,
+            risk: spec.risk,
+            needs: &formed.needs,
+            sinks: spec.sinks,
+            taint: &taint,
+            token: token.as_ref(),
+            now,
+            uptime: uptime(),
+        };
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        match decide(&policy, &self.grants(), &mut limiter, &request) {
+            Decision::Allow => Ok(Allowed { agent, taint, reasons: Vec::new() }),
+            Decision::NeedsApproval(reasons) => Ok(Allowed { agent, taint, reasons }),
+            Decision::Deny(denial) => {
+                let message = format!("{agent} may not call {} like this", spec.name);
+                Err(Refusal::new(denial.stage.into(), message, denial.hint))
+            }
+        }
+    }
+
+    fn token(&self, call: &Call, now: Timestamp) -> Result<Option<Verified>, Refusal> {
+        if call.token.is_empty() {
+            return Ok(None);
+        }
+        let verified = self.verifier.verify(&call.token, now);
+        verified
+            .map(Some)
+            .map_err(|error| Refusal::new(Stage::Identity, error.to_string(), "ask its issuer for a new one"))
+    }
+
+    /// Asks a human where one must agree; returns who did.
+    fn approve(
+        &self,
+        call: &Call,
+        call_id: &str,
+        formed: &Formed,
+        allowed: &Allowed,
+        digest: &str,
+    ) -> Result<Option<String>, Refusal> {
+        if allowed.reasons.is_empty() {
+            return Ok(None);
+        }
+        let spec = formed.tool.spec;
+        let reasons: Vec<String> = allowed.reasons.iter().map(ToString::to_string).collect();
+        let refused = |message: String| {
+            let hint = format!("a human has to approve it: {}", reasons.join("; "));
+            Refusal::new(Stage::Approval, message, hint)
+        };
+        if !call.wait {
+            return Err(refused(format!("{} needs approval, and the call does not wait for it", spec.name)));
+        }
+        let limit = self.policy().approvals.timeout.0;
+        let question = Question {
+            call_id: call_id.to_owned(),
+            tool: spec.name.to_owned(),
+            version: spec.version,
+            risk: spec.risk,
+            agent: allowed.agent.clone(),
+            arguments: self.records.arguments(&formed.arguments, spec.secrets),
+            reasons: allowed.reasons.clone(),
+            digest: digest.to_owned(),
+        };
+        tracing::info!(call_id, tool = spec.name, agent = allowed.agent, "call waits for approval");
+        match self.approvals.ask(question, limit) {
+            Ok(Verdict::Approved(by)) => Ok(Some(by)),
+            Ok(Verdict::Denied(by)) => Err(refused(format!("{by} said no"))),
+            Ok(Verdict::TimedOut) => Err(refused(format!("nobody approved it within {} s", limit.as_secs()))),
+            Err(error @ (ApprovalError::Full | ApprovalError::Taken(_))) => Err(refused(error.to_string())),
+            Err(error) => Err(refused(format!("it could not be asked: {error}"))),
+        }
+    }
+
+    /// Keeps what undoes the call; `None` where nothing does.
+    fn prepare(
+        &self,
+        recorded: &Recorded,
+        call_id: &str,
+        agent: &str,
+        formed: &Formed,
+        shown: Value,
+    ) -> Result<Option<Record>, Refusal> {
+        let spec = formed.tool.spec;
+        if !spec.reversible {
+            return Ok(None);
+        }
+        let refused = |message: String| {
+            let hint = "nothing was changed; a call that can't be undone is not made";
+            Refusal::new(Stage::Inverse, message, hint)
+        };
+        let folder = self.journal.begin(call_id).map_err(|error| refused(error.to_string()))?;
+        let kept = self.keep(recorded, call_id, agent, formed, shown, folder);
+        if !matches!(kept, Ok(Some(_))) {
+            let _ = self.journal.forget(call_id);
+        }
+        kept
+    }
+
+    fn keep(
+        &self,
+        recorded: &Recorded,
+        call_id: &str,
+        agent: &str,
+        formed: &Formed,
+        shown: Value,
+        folder: std::path::PathBuf,
+    ) -> Result<Option<Record>, Refusal> {
+        let spec = formed.tool.spec;
+        let refused = |message: String| Refusal::new(Stage::Inverse, message, "nothing was changed");
+        let job = Job::Prepare { tool: spec.name.to_owned(), arguments: formed.arguments.clone() };
+        let journal = Some(JournalView { folder, writable: true });
+        let work = Work { access: &formed.access, journal, job: &job, timeout: PREPARE_TIMEOUT };
+        let (inverse, saved) = match self.confinement.perform(recorded, &work) {
+            Ok(Answer::Prepared { inverse: Inverse::Nothing, .. }) => return Ok(None),
+            Ok(Answer::Prepared { inverse, saved }) => (inverse, saved),
+            Ok(Answer::Failed { error, .. }) => return Err(Refusal::of_tool(Stage::Inverse, &error)),
+            Ok(other) => return Err(refused(format!("the sandbox answered something else: {other:?}"))),
+            Err(ConfineError::Refused { message, hint }) => return Err(Refusal::new(Stage::Sandbox, message, hint)),
+            Err(ConfineError::Broken(error)) => return Err(Refusal::of_tool(Stage::Inverse, &error)),
+        };
+        let record = Record {
+            call_id: call_id.to_owned(),
+            tool: spec.name.to_owned(),
+            agent: agent.to_owned(),
+            arguments: shown,
+            time: time_text(),
+            state: State::Prepared,
+            inverse,
+            access: formed.access.clone(),
+            saved,
+            after: None,
+        };
+        self.journal.write(&record).map_err(|error| refused(error.to_string()))?;
+        Ok(Some(record))
+    }
+
+    /// Runs the tool.
+    fn run(&self, recorded: &Recorded, formed: &Formed, undo: Option<&Record>) -> Result<Outcome, Refusal> {
+        let spec = formed.tool.spec;
+        let watch =
+            undo.map(|record| record.saved.iter().map(|saved| saved.path.clone()).collect()).unwrap_or_default();
+        let job = Job::Run { tool: spec.name.to_owned(), arguments: formed.arguments.clone(), watch };
+        let work = Work { access: &formed.access, journal: None, job: &job, timeout: spec.timeout };
+        let (outcome, after) = match self.confinement.perform(recorded, &work) {
+            Ok(Answer::Ran { result, after }) => (Outcome::Result(result), Some(after)),
+            Ok(Answer::Failed { error, after }) => (Outcome::Failure(error), Some(after)),
+            Ok(other) => {
+                let text = format!("the sandbox answered something else: {other:?}");
+                (Outcome::Failure(ToolError::new(Code::Failed, text)), None)
+            }
+            Err(ConfineError::Broken(error)) => (Outcome::Failure(error), None),
+            Err(ConfineError::Refused { message, hint }) => {
+                if let Some(record) = undo {
+                    let _ = self.journal.forget(&record.call_id);
+                }
+                return Err(Refusal::new(Stage::Sandbox, message, hint));
+            }
+        };
+        if let Some(record) = undo {
+            self.done(record, after);
+        }
+        Ok(outcome)
+    }
+
+    /// Notes in the journal that the call ran. A failure is only told: the rollback is right without the note.
+    fn done(&self, record: &Record, after: Option<Vec<Saved>>) {
+        // What is the same for each path was not looked at, or something could not be.
+        let after = after.filter(|after| after.len() == record.saved.len());
+        let record = Record { state: State::Done, after, ..record.clone() };
+        if let Err(error) = self.journal.write(&record) {
+            tracing::warn!(%error, call_id = record.call_id, "end of a call not noted in the journal");
+        }
+    }
+
+    /// Records what came of the call, and what its session has read now.
+    fn conclude(&self, recorded: &Recorded, call: &Call, agent: &str, formed: &Formed, answered: &mut Answered) {
+        let spec = formed.tool.spec;
+        let origin = sessions::origin_of(spec);
+        if let (Some(origin), false) = (&origin, call.session.is_empty()) {
+            self.sessions.note(agent, &call.session, origin.clone());
+        }
+        let mut body = json!({
+            "call": answered.call_id,
+            "tool": spec.name,
+            "decision": recorded.seq(),
+            "session": call.session,
+            "read": origin,
+        });
+        match &answered.outcome {
+            Outcome::Result(result) => body["result"] = trace(result),
+            Outcome::Failure(error) => {
+                body["failure"] = json!({ "code": error.code, "message": trace(&Value::from(error.message.as_str())) });
+            }
+            Outcome::Refused(_) => {}
+        }
+        if let Err(reason) = self.records.note("result", agent, &body) {
+            tracing::error!(reason, call_id = answered.call_id, "result not recorded");
+            let text = format!(
+                "{} ran (decision {} in the ledger), but what came of it could not be recorded: {reason}",
+                spec.name,
+                recorded.seq()
+            );
+            answered.outcome = Outcome::Failure(ToolError::new(Code::Failed, text));
+        }
+    }
+}
+
+/// Schema: the tool exists, and these are its arguments.
+fn form(call: &Call) -> Result<Formed, Refusal> {
+    let refused = |message: String, hint: String| Refusal::new(Stage::Schema, message, hint);
+    let listed = || "aios tool list names the tools".to_owned();
+    let Some(tool) = catalogue::find(&call.tool) else {
+        let name: String = call.tool.chars().take(64).collect();
+        return Err(refused(format!("there is no tool {name:?}"), listed()));
+    };
+    let show = || format!("aios tool show {} has the arguments", tool.spec.name);
+    for (what, length, most) in
+        [("arguments", call.arguments.len(), ARGUMENTS_MAX), ("goal", call.goal.len(), GOAL_MAX)]
+    {
+        if length > most {
+            return Err(refused(format!("the {what} are {length} bytes long, and {most} are allowed"), show()));
+        }
+    }
+    let session = &call.session;
+    if session.len() > sessions::NAME_MAX || session.chars().any(char::is_control) {
+        let text = format!("a session is named by at most {} bytes without control characters", sessions::NAME_MAX);
+        return Err(refused(text, String::new()));
+    }
+    let arguments: Value = serde_json::from_str(if call.arguments.is_empty() { "{}" } else { &call.arguments })
+        .map_err(|error| refused(format!("the arguments are no JSON: {error}"), show()))?;
+    if depth(&arguments) > DEPTH_MAX {
+        return Err(refused(format!("the arguments are nested more than {DEPTH_MAX} deep"), show()));
+    }
+    let access = tool.access(&arguments).map_err(|error| refused(error.message, show()))?;
+    let needs: Result<Vec<Capability>, _> = access.capabilities.iter().map(|text| text.parse::<Capability>()).collect();
+    let needs = needs.map_err(|error| refused(error.to_string(), show()))?;
+    if let Some(need) = needs.iter().find(|need| !need.is_exact()) {
+        return Err(refused(format!("{need} is not one thing: an argument holds * or ?"), show()));
+    }
+    Ok(Formed { tool, arguments, access, needs })
+}
+
+fn identify(policy: &Policy, caller: &Caller) -> Result<String, Refusal> {
+    let peer = Peer::User { uid: caller.uid, name: caller.user.as_deref() };
+    policy.identify(peer).map(|(name, _)| name.to_owned()).ok_or_else(|| {
+        let message = format!("user {} is no agent", caller.user.clone().unwrap_or_else(|| caller.uid.to_string()));
+        let hint = format!("name the user in an agent's `users` or `uids` in {}", aios_policy::policy::DEVICE_POLICY);
+        Refusal::new(Stage::Identity, message, hint)
+    })
+}
+
+fn unrecorded(reason: &str) -> Refusal {
+    let message = format!("the decision could not be recorded, so nothing was run: {reason}");
+    Refusal::new(Stage::Ledger, message, "see `aios log tools` and `aios ledger verify`")
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The name of a session as far as it can be recorded.
+fn session_name(call: &Call) -> String {
+    call.session.chars().filter(|c| !c.is_control()).take(sessions::NAME_MAX).collect()
+}
+
+/// A new id: 128 random bits.
+fn new_id() -> String {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .expect("invariant: 16 bytes are given at once, once the kernel has started its generator");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The time of day.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since.as_secs())
+}
+
+/// Time since boot, suspension included: nobody sets it.
+fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// The time of day as RFC 3339.
+fn time_text() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,271 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    thread,
+};
+
+use ed25519_dalek::SigningKey;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{host::Host, job};
+
+const POLICY: &str = r#"
+[agents.operator]
+uids = [0]
+capabilities = ["**:**:**"]
+vouches = ["operator", "user"]
+max-risk-without-approval = "high"
+
+[agents.reader]
+uids = [10]
+capabilities = ["fs:read:/data/**"]
+vouches = ["user"]
+
+[agents.writer]
+uids = [11]
+capabilities = ["fs:read:/data/**", "fs:write:/data/**", "web:fetch:**"]
+vouches = ["user"]
+rate = "10000/min"
+tool-rates = { "fs.write" = "10000/min" }
+
+[agents.hasty]
+uids = [12]
+capabilities = ["fs:read:/data/**"]
+rate = "2/min"
+
+[approvals]
+timeout = "50ms"
+approvers = ["operator"]
+"#;
+
+/// A ledger in memory, which can be broken.
+#[derive(Default)]
+struct Ledger {
+    entries: Mutex<Vec<(String, String, Value)>>,
+    broken: AtomicBool,
+}
+
+impl Recorder for Ledger {
+    fn record(&self, kind: &'static str, agent: &str, body: &Value) -> Result<u64, String> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err("no space left on device".into());
+        }
+        let mut entries = self.entries.lock().expect("lock");
+        entries.push((kind.to_owned(), agent.to_owned(), body.clone()));
+        Ok(entries.len() as u64 - 1)
+    }
+
+    fn redact(&self, value: &mut Value, pointers: &[&str]) {
+        for pointer in pointers {
+            if let Some(secret) = value.pointer_mut(pointer) {
+                *secret = Value::from("redacted");
+            }
+        }
+    }
+}
+
+impl Ledger {
+    fn kinds(&self) -> Vec<String> {
+        self.entries.lock().expect("lock").iter().map(|(kind, ..)| kind.clone()).collect()
+    }
+
+    fn entry(&self, seq: u64) -> (String, String, Value) {
+        self.entries.lock().expect("lock")[usize::try_from(seq).expect("seq")].clone()
+    }
+}
+
+/// Does jobs on a folder, without confinement, and remembers them; or refuses.
+struct Fake {
+    host: Host,
+    journal: std::path::PathBuf,
+    done: Mutex<Vec<(u64, String)>>,
+    refuse: AtomicBool,
+    /// Dies in the middle of a run, as a power cut would have it.
+    cut: AtomicBool,
+    ran: AtomicU32,
+}
+
+impl Confinement for Fake {
+    fn perform(&self, recorded: &Recorded, work: &Work<'_>) -> Result<Answer, ConfineError> {
+        if self.refuse.load(Ordering::Relaxed) {
+            return Err(ConfineError::Refused { message: "no Landlock".into(), hint: String::new() });
+        }
+        let text = serde_json::to_string(work.job).expect("JSON");
+        self.done.lock().expect("lock").push((recorded.seq(), text.clone()));
+        if matches!(work.job, Job::Run { .. }) {
+            self.ran.fetch_add(1, Ordering::Relaxed);
+        }
+        let journal = work.journal.as_ref().map_or(self.journal.clone(), |view| view.folder.clone());
+        let answer = job::perform(serde_json::from_str(&text).expect("JSON"), &self.host, &journal);
+        if self.cut.load(Ordering::Relaxed) && matches!(work.job, Job::Run { .. }) {
+            panic!("power cut");
+        }
+        Ok(answer)
+    }
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    ledger: Arc<Ledger>,
+    fake: Arc<Fake>,
+    pipeline: Pipeline,
+}
+
+fn bench() -> Bench {
+    let folder = tempfile::tempdir().expect("tempdir");
+    fs::create_dir_all(folder.path().join("root/data")).expect("mkdir");
+    let ledger = Arc::new(Ledger::default());
+    let fake = Arc::new(Fake {
+        host: Host::below(folder.path().join("root")),
+        journal: folder.path().join("nowhere"),
+        done: Mutex::default(),
+        refuse: AtomicBool::new(false),
+        cut: AtomicBool::new(false),
+        ran: AtomicU32::new(0),
+    });
+    let pipeline = pipeline(folder.path(), &ledger, &fake);
+    Bench { folder, ledger, fake, pipeline }
+}
+
+fn pipeline(folder: &Path, ledger: &Arc<Ledger>, fake: &Arc<Fake>) -> Pipeline {
+    let layer = aios_policy::policy::Layer { path: "policy.toml".into(), text: POLICY.into() };
+    Pipeline::new(Parts {
+        policy: Policy::from_layers(&[layer]).expect("policy"),
+        grants: Grants::default(),
+        verifier: Verifier::new(SigningKey::from_bytes(&[7; 32]).verifying_key()),
+        recorder: ledger.clone(),
+        confinement: fake.clone(),
+        journal: Journal::open(folder.join("journal")).expect("journal"),
+    })
+}
+
+fn user(uid: u32) -> Caller {
+    Caller { uid, user: None }
+}
+
+fn call(tool: &str, arguments: Value) -> Call {
+    Call { tool: tool.into(), arguments: arguments.to_string(), ..Call::default() }
+}
+
+impl Bench {
+    fn stage(&self, uid: u32, call: &Call) -> Option<Stage> {
+        match self.pipeline.execute(&user(uid), call).outcome {
+            Outcome::Refused(refusal) => Some(refusal.stage),
+            _ => None,
+        }
+    }
+
+    fn data(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("root/data").join(name)
+    }
+}
+
+#[test]
+fn each_stage_refuses_what_is_its_to_refuse_and_the_ledger_knows() {
+    let bench = bench();
+    fs::write(bench.data("a"), "text").expect("write");
+    let read = |path: &str| call("fs.read", json!({ "path": path }));
+    assert_eq!(bench.stage(10, &read("/data/a")), None);
+    assert_eq!(bench.stage(10, &call("fs.nothing", json!({}))), Some(Stage::Schema));
+    assert_eq!(bench.stage(10, &read("data/a")), Some(Stage::Schema));
+    assert_eq!(bench.stage(10, &read("/data/*")), Some(Stage::Schema));
+    assert_eq!(bench.stage(99, &read("/data/a")), Some(Stage::Identity));
+    assert_eq!(bench.stage(10, &Call { token: "x".into(), ..read("/data/a") }), Some(Stage::Identity));
+    assert_eq!(bench.stage(10, &read("/etc/a")), Some(Stage::Capability));
+    let hasty: Vec<_> = (0..3).map(|_| bench.stage(12, &read("/data/a"))).collect();
+    assert_eq!(hasty, [None, None, Some(Stage::Rate)]);
+    bench.fake.refuse.store(true, Ordering::Relaxed);
+    assert_eq!(bench.stage(10, &read("/data/a")), Some(Stage::Sandbox));
+    bench.ledger.broken.store(true, Ordering::Relaxed);
+    let ran = bench.fake.ran.load(Ordering::Relaxed);
+    assert_eq!(bench.stage(10, &read("/data/a")), Some(Stage::Ledger));
+    assert_eq!(bench.fake.ran.load(Ordering::Relaxed), ran);
+    let kinds = bench.ledger.kinds();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "refusal").count(), 8, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| *kind == "result").count(), 3, "{kinds:?}");
+}
+
+#[test]
+fn an_id_is_the_callers_own_or_a_new_one() {
+    let bench = bench();
+    fs::write(bench.data("a"), "text").expect("write");
+    let read = call("fs.read", json!({ "path": "/data/a" }));
+    let answered = bench.pipeline.execute(&user(10), &Call { id: "my-1".into(), ..read.clone() });
+    assert_eq!(answered.call_id, "my-1");
+    assert_ne!(bench.pipeline.execute(&user(10), &read).call_id, bench.pipeline.execute(&user(10), &read).call_id);
+    assert_eq!(bench.stage(10, &Call { id: "../x".into(), ..read }), Some(Stage::Schema));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever comes, in whatever state the ledger and the sandbox are: what ran had a decision in the ledger before,
+    /// for this tool and this agent, whose capabilities cover its needs; and what is said to be refused did not run.
+    #[test]
+    fn nothing_runs_without_a_decision_in_the_ledger(calls in prop::collection::vec(any_call(), 1..12)) {
+        let bench = bench();
+        fs::write(bench.data("a"), "text").expect("write");
+        for (uid, call, ledger_broken, sandbox_broken) in calls {
+            bench.ledger.broken.store(ledger_broken, Ordering::Relaxed);
+            bench.fake.refuse.store(sandbox_broken, Ordering::Relaxed);
+            let (ran, done) = (bench.fake.ran.load(Ordering::Relaxed), bench.fake.done.lock().expect("lock").len());
+            let answered = bench.pipeline.execute(&user(uid), &call);
+            let runs = bench.fake.ran.load(Ordering::Relaxed) - ran;
+            match answered.outcome {
+                Outcome::Refused(_) => prop_assert_eq!(runs, 0),
+                _ => prop_assert_eq!(runs, 1),
+            }
+            prop_assert!(!ledger_broken || runs == 0);
+            for (seq, job) in &bench.fake.done.lock().expect("lock")[done..] {
+                let (kind, agent, body) = bench.ledger.entry(*seq);
+                prop_assert_eq!(&kind, "decision");
+                prop_assert_eq!(body["call"].as_str(), Some(answered.call_id.as_str()));
+                let job: Value = serde_json::from_str(job).expect("JSON");
+                prop_assert_eq!(&body["tool"], &job["tool"]);
+                let agent_of = BTreeMap::from([(0, "operator"), (10, "reader"), (11, "writer"), (12, "hasty")]);
+                prop_assert_eq!(Some(agent.as_str()), agent_of.get(&uid).copied());
+                let policy = bench.pipeline.policy();
+                for need in body["needs"].as_array().expect("needs") {
+                    let need = need.as_str().expect("text").parse().expect("capability");
+                    prop_assert!(policy.holds(&agent, &need), "{agent} {need}");
+                }
+            }
+            if !ledger_broken {
+                let seq = answered.seq.expect("recorded");
+                prop_assert!(bench.ledger.entry(seq).2["call"] == answered.call_id.as_str());
+            }
+        }
+    }
+}
+
+fn any_call() -> impl Strategy<Value = (u32, Call, bool, bool)> {
+    let examples: Vec<(String, String)> = catalogue::all()
+        .filter(|tool| tool.spec.namespace() == "fs")
+        .flat_map(|tool| tool.spec.examples.iter().map(|e| (tool.spec.name.to_owned(), e.arguments.to_owned())))
+        .chain([("no.tool".to_owned(), "{}".to_owned())])
+        .collect();
+    let data = prop::sample::select(vec![
+        r#"{"path": "/data/a"}"#,
+        r#"{"path": "/data/a", "offset": 2}"#,
+        r#"{"path": "/etc/passwd"}"#,
+        r#"{"path": "/data/../etc/passwd"}"#,
+        r#"{"path": "/data/**"}"#,
+        "{",
+        "",
+    ]);
+    let reading = data.prop_map(|arguments| ("fs.read".to_owned(), arguments.to_owned()));
+    let session = prop::sample::select(vec!["", "s", "t"]);
+    (
+        prop::sample::select(vec![0_u32, 10, 11, 12, 99]),
+        prop_oneof![reading, prop::sample::select(examples)],
+        session,
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(|(uid, (tool, arguments), session, ledger, sandbox)| {
+            (uid, Call { tool, arguments, session: session.into(), ..Call::default() }, ledger, sandbox)
+        })
+}
