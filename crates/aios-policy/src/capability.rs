@@ -24,8 +24,8 @@ pub const MAX_NAME_BYTES: usize = 32;
 ///
 /// The namespace and the action are names (`a-z`, `0-9`, `_`, `-`) or `*` for any. In the resource, `*` stands for any
 /// number of characters other than `/`, `**` for any number of any characters, and `\` takes the meaning from a `*` or
-/// `\` behind it. A resource that begins with `/` is a path: absolute and normalised. In no resource is a segment
-/// empty, `.` or `..`.
+/// `\` behind it. A resource that begins with `/` is a path: absolute and normalised. In the namespace `fs` all are, or
+/// `**`. In no resource is a segment `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Capability {
     namespace: Name,
@@ -58,6 +58,25 @@ impl Capability {
     /// Call this with a path that the caller chose; [`str::parse`] would read a `*` in it as a wildcard.
     pub fn exact(namespace: &str, action: &str, resource: &str) -> Result<Capability, CapabilityError> {
         parse::exact(namespace, action, resource)
+    }
+
+    /// The capability `namespace:action:resource` without wildcards: what stands behind the second colon means itself.
+    pub fn literal(text: &str) -> Result<Capability, CapabilityError> {
+        match text.splitn(3, ':').collect::<Vec<_>>()[..] {
+            [namespace, action, resource] => parse::exact(namespace, action, resource),
+            _ => text.parse(),
+        }
+    }
+
+    /// All that is below the folder `path`, at any depth; the folder itself is not. What walks through folders needs
+    /// this beside the folder's own capability.
+    pub fn below(namespace: &str, action: &str, path: &str) -> Result<Capability, CapabilityError> {
+        let mut capability = parse::exact(namespace, action, path)?;
+        if capability.resource != [Symbol::Char('/')] {
+            capability.resource.push(Symbol::Char('/'));
+        }
+        capability.resource.push(Symbol::Any);
+        Ok(capability)
     }
 
     /// Whether all that `narrower` allows is allowed by `self` too.

@@ -153,17 +153,12 @@ impl Grants {
         dropped
     }
 
-    /// The grants of an agent that hold at `now` under this policy.
+    /// The grants to an agent whose time is now.
     ///
-    /// One that was given later than `now` doesn't: the clock was set back, and it may have expired.
-    pub fn of<'a>(&'a self, policy: &'a Policy, subject: &'a str, now: Timestamp) -> impl Iterator<Item = &'a Grant> {
-        self.grants.values().filter(move |grant| {
-            grant.subject == subject
-                && grant.granted_by != subject
-                && grant.granted_at <= now
-                && now < grant.expires
-                && policy.holds(&grant.granted_by, &grant.capability)
-        })
+    /// That of one which was given later than `now` isn't: the clock was set back, and it may have expired.
+    pub fn of(&self, subject: &str, now: Timestamp) -> impl Iterator<Item = &Grant> {
+        let is_of = move |grant: &&Grant| grant.subject == subject && grant.granted_by != subject;
+        self.grants.values().filter(is_of).filter(move |grant| grant.granted_at <= now && now < grant.expires)
     }
 
     /// All grants, oldest first, those that hold no longer included.
@@ -171,9 +166,10 @@ impl Grants {
         self.grants.values()
     }
 
-    /// Whether an agent may do this by the policy or by a grant.
+    /// Whether an agent may do this by the policy, or by a grant whose giver may do it by the policy.
     pub fn hold(&self, policy: &Policy, agent: &str, need: &Capability, now: Timestamp) -> bool {
-        let granted = || self.of(policy, agent, now).any(|grant| grant.capability.covers(need));
+        let holds = |grant: &Grant| grant.capability.covers(need) && policy.holds(&grant.granted_by, need);
+        let granted = || policy.agents.contains_key(agent) && self.of(agent, now).any(holds);
         policy.holds(agent, need) || (policy.denied(agent, need).is_none() && granted())
     }
 }
@@ -203,10 +199,12 @@ fn check(policy: &Policy, step: Step<'_>, given: &[&Capability], asked: Duration
     }
     may(policy, verb, granter, subject)?;
     for &capability in given {
-        if !policy.holds(granter, capability) {
+        // What is denied to the giver in part only is so at each use.
+        let useless = |agent: &str| policy.denials(agent).find(|denied| denied.covers(capability));
+        if !policy.lists(granter, capability) || useless(granter).is_some() {
             return Err(GrantError::NotHeld { granter: granter.into(), capability: capability.clone() });
         }
-        if let Some(denied) = policy.denied(subject, capability) {
+        if let Some(denied) = useless(subject) {
             return Err(GrantError::Denied { subject: subject.into(), denied: denied.clone() });
         }
     }

@@ -240,14 +240,24 @@ impl Policy {
 
     /// Whether the policy itself lets the agent do this, grants and tokens aside.
     pub fn holds(&self, agent: &str, need: &Capability) -> bool {
-        let held = |agent: &Agent| agent.capabilities.iter().any(|capability| capability.covers(need));
-        self.agents.get(agent).is_some_and(held) && self.denied(agent, need).is_none()
+        self.lists(agent, need) && self.denied(agent, need).is_none()
+    }
+
+    /// Whether a line of the agent's capabilities covers `capability`, whatever is denied.
+    pub(crate) fn lists(&self, agent: &str, capability: &Capability) -> bool {
+        let agent = self.agents.get(agent);
+        agent.is_some_and(|agent| agent.capabilities.iter().any(|line| line.covers(capability)))
     }
 
     /// The line of `deny`, of all agents or of this one, that a need touches.
     pub fn denied(&self, agent: &str, need: &Capability) -> Option<&Capability> {
+        self.denials(agent).find(|denied| denied.overlaps(need))
+    }
+
+    /// The lines of `deny` that are about an agent.
+    pub(crate) fn denials(&self, agent: &str) -> impl Iterator<Item = &Capability> {
         let own = self.agents.get(agent).map(|agent| agent.deny.as_slice()).unwrap_or_default();
-        self.deny.iter().chain(own).find(|denied| denied.overlaps(need))
+        self.deny.iter().chain(own)
     }
 
     /// How many calls an agent may make, of all tools and of this one.

@@ -37,7 +37,7 @@ pub enum Fault {
     /// A backslash before anything else than `*` and `\`.
     #[error("a backslash stands before * or \\")]
     Escape,
-    /// `//`, or a `/` at the end.
+    /// In a path: `//`, or a `/` at the end.
     #[error("an empty segment: paths are normalised, with no / at the end")]
     EmptySegment,
     /// `.` or `..`
@@ -131,7 +131,7 @@ fn resource(text: &str) -> Result<Vec<Symbol>, (usize, Fault)> {
     Ok(symbols)
 }
 
-/// No segment may be empty or a dot segment. The first one is empty in a path, and so is the only other one of `/`.
+/// No segment may be `.` or `..`, and in a path none may be empty but the first, and the other one of `/`.
 fn segments(text: &str) -> Result<(), (usize, Fault)> {
     let (mut at, segments) = match text.strip_prefix('/') {
         Some("") => return Ok(()),
@@ -140,7 +140,7 @@ fn segments(text: &str) -> Result<(), (usize, Fault)> {
     };
     for segment in segments.split('/') {
         match segment {
-            "" => return Err((at, Fault::EmptySegment)),
+            "" if text.starts_with('/') => return Err((at, Fault::EmptySegment)),
             "." | ".." => return Err((at, Fault::DotSegment)),
             _ => at += segment.len() + 1,
         }

@@ -26,7 +26,7 @@ pub struct Verifier {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     revoked: BTreeMap<TokenId, Timestamp>,
     /// Hashes of beginnings of tokens, up to the end of a block, and of whole tokens with their proof.
     recent: HashSet<[u8; 32]>,
@@ -34,7 +34,7 @@ struct State {
 }
 
 /// Hashes in each of the two sets; when the newer one is full, the older one is dropped.
-const REMEMBERED: usize = 1024;
+pub(super) const REMEMBERED: usize = 1024;
 
 impl Verifier {
     /// `key` is the public half of the key that first blocks are signed with.
@@ -113,6 +113,11 @@ impl Verifier {
         key.verify_strict(&message, &Signature::from_bytes(&block.signature)).map_err(|_| wrong)
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.state().remembered()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No call leaves it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -124,11 +129,16 @@ impl State {
         self.recent.contains(hash) || self.earlier.contains(hash)
     }
 
-    fn remember(&mut self, hashes: Vec<[u8; 32]>) {
+    pub(super) fn remember(&mut self, hashes: Vec<[u8; 32]>) {
         if self.recent.len() + hashes.len() > REMEMBERED {
             self.earlier = mem::take(&mut self.recent);
         }
         self.recent.extend(hashes);
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.recent.len() + self.earlier.len()
     }
 }
 
