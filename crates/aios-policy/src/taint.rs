@@ -182,3 +182,58 @@ impl Serialize for Origin {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(taint: &Taint, pointer: &str) -> String {
+        taint.at(pointer).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_value_has_the_nearest_noted_origins_and_those_within_it() {
+        let taint = Taint::of(Origin::User)
+            .with("/rule", [Origin::Model])
+            .and_then(|taint| taint.with("/rule/port", [Origin::Web, Origin::Tool("net.scan".into())]))
+            .unwrap();
+        assert_eq!(origins(&taint, "/name"), "user");
+        assert_eq!(origins(&taint, "/rule/address"), "model");
+        assert_eq!(origins(&taint, "/rule/port"), "tool:net.scan web");
+        assert_eq!(origins(&taint, "/rule/port/0"), "tool:net.scan web");
+        assert_eq!(origins(&taint, "/rule"), "tool:net.scan web model");
+        assert_eq!(origins(&taint, "/rules"), "user", "not a part of /rule");
+        assert_eq!(origins(&taint, ""), "user tool:net.scan web model");
+        let trusted = BTreeSet::from([Origin::User]);
+        let found = tainted_sinks(&["/name", "/rule/address"], &taint, &trusted);
+        assert_eq!(found, [TaintedSink { pointer: "/rule/address".into(), origins: [Origin::Model].into() }]);
+    }
+
+    #[test]
+    fn nothing_is_without_origin() {
+        let read = |text| serde_json::from_str::<Taint>(text).map_err(|error| error.to_string());
+        assert_eq!(read(r#"{"": ["user"]}"#), Ok(Taint::of(Origin::User)));
+        for (bad, why) in [
+            (r#"{}"#, "no origin is given"),
+            (r#"{"/a": ["user"]}"#, "no origin is given"),
+            (r#"{"": []}"#, "the list of origins for \"\" is empty"),
+            (r#"{"": ["user"], "/a": []}"#, "the list of origins for \"/a\" is empty"),
+            (r#"{"": ["user"], "a": ["web"]}"#, "\"a\" is no JSON pointer"),
+            (r#"{"": ["user"], "/a~2": ["web"]}"#, "\"/a~2\" is no JSON pointer"),
+            (r#"{"": ["me"]}"#, "\"me\" is no origin"),
+            (r#"{"": ["tool:"]}"#, "\"tool:\" is no origin"),
+            (r#"{"": ["tool:a b"]}"#, "\"tool:a b\" is no origin"),
+        ] {
+            let message = read(bad).expect_err(bad);
+            assert!(message.contains(why), "{message}");
+        }
+        assert!(Taint::of(Origin::User).with("", []).is_err());
+    }
+
+    #[test]
+    fn origins_read_back() {
+        for text in ["user", "operator", "tool:fs.read", "web", "mqtt", "log", "memory", "model"] {
+            assert_eq!(text.parse::<Origin>().unwrap().to_string(), text);
+        }
+    }
+}
