@@ -91,7 +91,7 @@ pub(crate) fn too_often(agent: &str, of_agent: Rate, tool: &str, of_tool: Rate, 
     let wait =
         HumanDuration(Duration::from_secs(wait.as_nanos().div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX)));
     format!(
-        "agent {agent:?} may make {of_agent} calls, and {of_tool} of the tool {tool:?}: try again in {wait}, or raise agents.{agent}.rate or agents.{agent}.tool-rates in {DEVICE_POLICY}"
+        "agent {agent:?} may make {of_agent} calls, and {of_tool} of the tool {tool:?}: try again in {wait}, or raise agents.{agent}.rate or agents.{agent}.tool-rate in {DEVICE_POLICY}"
     )
 }
 

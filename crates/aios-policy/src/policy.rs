@@ -78,7 +78,9 @@ pub struct Agent {
     pub vouches: BTreeSet<Origin>,
     /// In place of the default.
     pub rate: Option<Rate>,
-    /// Of calls of these tools, in place of the tool's rate or the default.
+    /// Its calls of one tool, in place of the default.
+    pub tool_rate: Option<Rate>,
+    /// Its calls of these tools, in place of any other rate.
     pub tool_rates: BTreeMap<String, Rate>,
 }
 
@@ -267,6 +269,7 @@ impl Policy {
         let of_tool = agent
             .and_then(|agent| agent.tool_rates.get(tool).copied())
             .or_else(|| self.tools.get(tool).and_then(|rule| rule.rate))
+            .or_else(|| agent.and_then(|agent| agent.tool_rate))
             .unwrap_or(self.defaults.tool_rate);
         (of_agent, of_tool)
     }

@@ -15,6 +15,7 @@ deny = ["fs:*:/keys/**"]
 [agents.operator]
 uids = [0]
 capabilities = ["*:*:**"]
+tool-rate = "6/min"
 [agents.web]
 users = ["aios-web"]
 certificates = ["sha256:00000000000000000000000000000000000000000000000000000000000000ff"]
@@ -78,7 +79,8 @@ fn the_nearest_rate_counts() {
     assert_eq!(rates("web", "web.fetch"), pair("7/min", "3/min"));
     assert_eq!(rates("web", "fs.read"), pair("7/min", "8/h"));
     assert_eq!(rates("operator", "web.fetch"), pair("120/min", "9/h"));
-    assert_eq!(rates("operator", "fs.list"), pair("120/min", "60/min"));
+    assert_eq!(rates("web", "fs.list"), pair("7/min", "60/min"));
+    assert_eq!(rates("operator", "fs.list"), pair("120/min", "6/min"));
 }
 
 #[test]
