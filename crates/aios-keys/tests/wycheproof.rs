@@ -2,6 +2,7 @@
 //!
 //! The implementation is young and unaudited: signatures have to be, byte for byte, those of the standard, and malformed
 //! ones have to be refused.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use aios_keys::hex;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
