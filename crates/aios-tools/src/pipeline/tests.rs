@@ -3,7 +3,6 @@ use std::{
     fs,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
-    thread,
 };
 
 use ed25519_dalek::SigningKey;
@@ -15,7 +14,7 @@ use crate::{host::Host, job};
 const POLICY: &str = r#"
 [agents.operator]
 uids = [0]
-capabilities = ["**:**:**"]
+capabilities = ["*:*:**"]
 vouches = ["operator", "user"]
 max-risk-without-approval = "high"
 
@@ -26,7 +25,7 @@ vouches = ["user"]
 
 [agents.writer]
 uids = [11]
-capabilities = ["fs:read:/data/**", "fs:write:/data/**", "web:fetch:**"]
+capabilities = ["fs:read:/data/**", "fs:write:/data/**", "web:*:**"]
 vouches = ["user"]
 rate = "10000/min"
 tool-rates = { "fs.write" = "10000/min" }
@@ -37,7 +36,7 @@ capabilities = ["fs:read:/data/**"]
 rate = "2/min"
 
 [approvals]
-timeout = "50ms"
+timeout = "1s"
 approvers = ["operator"]
 "#;
 

@@ -1,0 +1,386 @@
+//! What calls can do, how they end, and what happens when the fork server dies.
+
+#![allow(clippy::unwrap_used)] // A panic is how a test fails; clippy knows only `#[test]` functions as tests.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use aios_sandbox::{
+    Capability, Enforcement, Error, Exit, ExtraMount, Identity, Limits, Network, Options, Outcome, Processes, Profile,
+    Sandbox,
+};
+use libtest_mimic::{Arguments, Trial};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn main() {
+    aios_sandbox::serve_if_asked(handler);
+    let arguments = Arguments::from_args();
+    libtest_mimic::run(&arguments, trials()).exit();
+}
+
+/// `word argument...`, parts divided by newlines.
+fn handler(input: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(input);
+    let parts: Vec<&str> = text.split('\n').collect();
+    let answer = match parts[..] {
+        ["echo", text] => Ok(text.to_owned()),
+        ["length", ..] => Ok(input.len().to_string()),
+        ["read", path] => fs::read_to_string(path).map_err(|error| error.to_string()),
+        ["write", path, text] => fs::write(path, text).map(|()| String::new()).map_err(|error| error.to_string()),
+        ["list", path] => list(path).map_err(|error| error.to_string()),
+        ["sleep"] => {
+            std::thread::sleep(LONG * 10);
+            Ok(String::new())
+        }
+        ["spin"] => loop {
+            std::hint::black_box(0);
+        },
+        ["panic", text] => panic!("{text}"),
+        ["exit", code] => std::process::exit(code.parse().unwrap_or(99)),
+        ["abort"] => std::process::abort(),
+        ["flood", size] => Ok("x".repeat(size.parse().unwrap_or(0))),
+        ["chatter"] => {
+            for number in 0..20_000 {
+                eprintln!("line {number}");
+            }
+            Ok(String::new())
+        }
+        ["threads"] => {
+            Ok((0..4).map(|_| std::thread::spawn(|| 1)).filter_map(|thread| thread.join().ok()).sum::<i32>())
+                .map(|sum| sum.to_string())
+        }
+        ["allocate", size] => {
+            let bytes = vec![1_u8; size.parse().unwrap_or(0)];
+            Ok(bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string())
+        }
+        ["program", program, ref arguments @ ..] => Command::new(program)
+            .args(arguments)
+            .output()
+            .map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+            .map_err(|error| error.to_string()),
+        _ => Err(format!("no such thing: {parts:?}")),
+    };
+    answer.unwrap_or_else(|error| format!("error: {error}")).into_bytes()
+}
+
+fn list(path: &str) -> std::io::Result<String> {
+    let mut names: Vec<String> = fs::read_dir(path)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<_>>()?;
+    names.sort();
+    Ok(names.join(" "))
+}
+
+fn sandbox() -> Sandbox {
+    let options = Options { enforcement: Enforcement::WhereOffered, ..Options::default() };
+    Sandbox::start(options).expect("tests need root, Landlock and namespaces")
+}
+
+fn run(profile: &Profile, input: &str) -> Result<Outcome, Error> {
+    sandbox().run(profile, input.as_bytes(), LONG)
+}
+
+fn said(profile: &Profile, input: &str) -> String {
+    let outcome = run(profile, input).unwrap();
+    assert_eq!(outcome.exit, Exit::Returned, "{input:?}: {}", outcome.stderr);
+    String::from_utf8(outcome.output).unwrap()
+}
+
+/// A directory that everybody may enter, at a path without symbolic links.
+fn directory() -> (tempfile::TempDir, PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    (directory, path)
+}
+
+fn input(word: &str, path: &Path) -> String {
+    format!("{word}\n{}", path.display())
+}
+
+macro_rules! trials {
+    ($($(#[$attribute:meta])* fn $name:ident() $body:block)*) => {
+        $($(#[$attribute])* fn $name() $body)*
+        fn trials() -> Vec<Trial> {
+            vec![$(Trial::test(stringify!($name), || { $name(); Ok(()) })),*]
+        }
+    };
+}
+
+trials! {
+    fn the_handler_gets_the_input_and_gives_the_result() {
+        assert_eq!(said(&Profile::default(), "echo\nhello"), "hello");
+    }
+
+    fn an_input_of_a_megabyte_arrives_whole() {
+        let input = format!("length\n{}", "x".repeat(1 << 20));
+        assert_eq!(said(&Profile::default(), &input), input.len().to_string());
+    }
+
+    fn a_result_of_megabytes_comes_back_whole() {
+        let outcome = run(&Profile::default(), "flood\n3000000").unwrap();
+        assert_eq!((outcome.exit, outcome.output.len()), (Exit::Returned, 3_000_000));
+    }
+
+    fn nothing_is_seen_without_a_grant() {
+        assert!(said(&Profile::default(), "read\n/etc/passwd").starts_with("error: No such file"));
+        assert!(said(&Profile::default(), "list\n/").starts_with("error: Permission denied"));
+    }
+
+    fn a_granted_file_is_read_and_not_written() {
+        let (_kept, path) = directory();
+        let file = path.join("file");
+        fs::write(&file, "content").unwrap();
+        let profile = Profile { read: vec![file.clone()], identity: Identity::Daemon, ..Profile::default() };
+        assert_eq!(said(&profile, &input("read", &file)), "content");
+        assert!(said(&profile, &format!("write\n{}\nx", file.display())).starts_with("error: "));
+        assert_eq!(fs::read_to_string(file).unwrap(), "content");
+    }
+
+    fn a_granted_directory_is_written_by_the_identity_that_may() {
+        let (_kept, path) = directory();
+        let file = path.join("file");
+        let write = format!("write\n{}\nnew", file.display());
+        let mut profile = Profile { write: vec![path], ..Profile::default() };
+        assert!(said(&profile, &write).starts_with("error: Permission denied"));
+        profile.identity = Identity::Daemon;
+        assert_eq!(said(&profile, &write), "");
+        assert_eq!(fs::read_to_string(file).unwrap(), "new");
+    }
+
+    fn a_symbolic_link_in_a_granted_path_is_refused() {
+        let (_kept, path) = directory();
+        fs::create_dir(path.join("real")).unwrap();
+        symlink("real", path.join("link")).unwrap();
+        for named in ["link", "link/.x"] {
+            let profile = Profile { write: vec![path.join(named)], ..Profile::default() };
+            match run(&profile, "echo\nx") {
+                Err(Error::Path { source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::ELOOP)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn a_missing_path_is_an_error_but_for_what_the_tool_itself_names() {
+        let missing = vec![PathBuf::from("/nowhere/at/all")];
+        let read = Profile { read: missing.clone(), ..Profile::default() };
+        assert!(matches!(run(&read, "echo\nx"), Err(Error::Path { .. })));
+        let system = Profile { system: missing, ..Profile::default() };
+        assert_eq!(said(&system, "echo\nx"), "x");
+    }
+
+    fn links_in_system_paths_lead_to_the_same_place_inside() {
+        let (_kept, path) = directory();
+        fs::create_dir(path.join("real")).unwrap();
+        fs::write(path.join("real/file"), "behind a link").unwrap();
+        symlink("real/file", path.join("link")).unwrap();
+        let profile = Profile { system: vec![path.join("link")], ..Profile::default() };
+        assert_eq!(said(&profile, &input("read", &path.join("link"))), "behind a link");
+    }
+
+    fn a_directory_is_shown_at_another_place() {
+        let (_kept, path) = directory();
+        fs::write(path.join("file"), "journal").unwrap();
+        let mount = ExtraMount { source: path, target: "/journal".into(), writable: false };
+        let profile = Profile { mount_extra: vec![mount], identity: Identity::Daemon, ..Profile::default() };
+        assert_eq!(said(&profile, "read\n/journal/file"), "journal");
+        assert!(said(&profile, "write\n/journal/file\nx").starts_with("error: "));
+    }
+
+    fn a_grant_within_a_grant_is_on_top() {
+        let (_kept, path) = directory();
+        fs::create_dir(path.join("inner")).unwrap();
+        let profile = Profile {
+            read: vec![path.clone()],
+            write: vec![path.join("inner")],
+            identity: Identity::Daemon,
+            ..Profile::default()
+        };
+        assert_eq!(said(&profile, &format!("write\n{}\nx", path.join("inner/file").display())), "");
+        assert!(said(&profile, &format!("write\n{}\nx", path.join("file").display())).starts_with("error: "));
+    }
+
+    fn scratch_is_there_when_asked_for_and_holds_no_more_than_its_size() {
+        assert!(said(&Profile::default(), "write\n/tmp/file\nx").starts_with("error: "));
+        let limits = Limits { scratch_max: 64 << 10, ..Limits::default() };
+        let profile = Profile { limits, ..Profile::default() };
+        assert_eq!(said(&profile, "write\n/tmp/file\nx"), "");
+        let big = format!("write\n/tmp/file\n{}", "x".repeat(100 << 10));
+        assert!(said(&profile, &big).starts_with("error: No space left"));
+    }
+
+    fn a_granted_program_runs_and_another_does_not() {
+        let profile = Profile { execute: vec!["/bin/echo".into()], ..Profile::default() };
+        assert_eq!(said(&profile, "program\n/bin/echo\nfrom inside"), "from inside\n");
+        assert!(said(&profile, "program\n/bin/cat\n/etc/passwd").starts_with("error: "));
+        assert!(said(&Profile::default(), "program\n/bin/echo\nx").starts_with("error: "));
+    }
+
+    fn a_program_inherits_the_capabilities_of_the_profile_and_no_more() {
+        let mut profile = Profile { execute: vec!["/bin/cat".into()], ..Profile::default() };
+        let effective = |profile: &Profile| {
+            let status = said(profile, "program\n/bin/cat\n/proc/self/status");
+            status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim().to_owned()
+        };
+        assert_eq!(effective(&profile), "0000000000000000");
+        profile.capabilities = [Capability::NetAdmin].into();
+        profile.network = Network::Host;
+        assert_eq!(effective(&profile), "0000000000001000");
+        profile.identity = Identity::Daemon;
+        assert_eq!(effective(&profile), "0000000000001000");
+    }
+
+    fn own_processes_are_the_only_ones_in_proc_unless_the_machines_are_granted() {
+        let numbers = |profile: &Profile| {
+            let names = said(profile, "list\n/proc");
+            names.split(' ').filter(|name| name.parse::<u32>().is_ok()).count()
+        };
+        assert_eq!(numbers(&Profile::default()), 1);
+        let host = Profile { processes: Processes::Host, ..Profile::default() };
+        assert!(numbers(&host) > 2);
+    }
+
+    fn threads_can_be_started() {
+        assert_eq!(said(&Profile::default(), "threads"), "4");
+    }
+
+    fn a_call_that_takes_too_long_is_ended() {
+        let outcome = sandbox().run(&Profile::default(), b"sleep", Duration::from_millis(200)).unwrap();
+        assert_eq!(outcome.exit, Exit::TimedOut);
+        assert!(outcome.output.is_empty());
+    }
+
+    fn a_call_that_uses_too_much_processor_time_is_ended() {
+        let limits = Limits { cpu_time: Duration::from_secs(1), ..Limits::default() };
+        let outcome = run(&Profile { limits, ..Profile::default() }, "spin").unwrap();
+        assert_eq!(outcome.exit, Exit::OutOfCpuTime);
+    }
+
+    fn a_result_that_is_too_large_ends_the_call() {
+        let limits = Limits { output_max: 1000, ..Limits::default() };
+        let profile = Profile { limits, ..Profile::default() };
+        assert_eq!(run(&profile, "flood\n1001").unwrap().exit, Exit::OutputTooLarge);
+        assert_eq!(run(&profile, "flood\n1000").unwrap().exit, Exit::Returned);
+    }
+
+    fn a_panic_is_code_101_with_its_message() {
+        let outcome = run(&Profile::default(), "panic\nout of cheese").unwrap();
+        assert_eq!(outcome.exit, Exit::Exited(101));
+        assert!(outcome.stderr.contains("out of cheese"), "{}", outcome.stderr);
+    }
+
+    fn an_exit_without_a_result_is_told_from_a_return() {
+        assert_eq!(run(&Profile::default(), "exit\n7").unwrap().exit, Exit::Exited(7));
+        assert_eq!(run(&Profile::default(), "exit\n0").unwrap().exit, Exit::Exited(0));
+    }
+
+    fn an_abort_is_a_signal() {
+        assert!(matches!(run(&Profile::default(), "abort").unwrap().exit, Exit::Signalled(_)));
+    }
+
+    fn the_last_of_what_is_written_to_standard_error_is_kept() {
+        let outcome = run(&Profile::default(), "chatter").unwrap();
+        assert!(outcome.stderr.ends_with("line 19999\n"));
+        assert!(outcome.stderr.len() <= aios_sandbox::STDERR_TAIL);
+    }
+
+    fn memory_beyond_the_limit_is_not_had() {
+        let limits = Limits { memory_max: 32 << 20, ..Limits::default() };
+        let profile = Profile { limits, ..Profile::default() };
+        assert_eq!(said(&profile, "allocate\n8000000"), "8000000");
+        let exit = run(&profile, "allocate\n200000000").unwrap().exit;
+        assert!(matches!(exit, Exit::Signalled(_) | Exit::OutOfMemory), "{exit:?}");
+    }
+
+    fn calls_run_at_the_same_time_and_do_not_mix() {
+        let sandbox = sandbox();
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let sandbox = &sandbox;
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        let word = format!("{number}-{round}");
+                        let outcome = sandbox.run(&Profile::default(), format!("echo\n{word}").as_bytes(), LONG).unwrap();
+                        assert_eq!(outcome.output, word.as_bytes());
+                    }
+                });
+            }
+        });
+    }
+
+    fn a_dead_server_is_told_and_the_next_call_has_another() {
+        let sandbox = sandbox();
+        let server = rustix::process::Pid::from_raw(sandbox.server_pid().unwrap() as i32).unwrap();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| sandbox.run(&Profile::default(), b"sleep", LONG));
+            while children(server).is_empty() {
+                std::thread::yield_now();
+            }
+            rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+            match call.join().unwrap() {
+                Err(Error::ServerDied { how }) => assert_eq!(how, "signal 9"),
+                other => panic!("{other:?}"),
+            }
+        });
+        let outcome = sandbox.run(&Profile::default(), b"echo\nagain", LONG).unwrap();
+        assert_eq!(outcome.output, b"again");
+        assert_ne!(sandbox.server_pid(), Some(server.as_raw_nonzero().get() as u32));
+    }
+
+    fn a_server_that_died_between_calls_is_not_noticed_by_the_caller() {
+        let sandbox = sandbox();
+        let server = rustix::process::Pid::from_raw(sandbox.server_pid().unwrap() as i32).unwrap();
+        rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+        // Until then the socket may still take a request, and the call would be told of the death.
+        while fs::read_to_string(format!("/proc/{}/stat", server.as_raw_nonzero())).is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::yield_now();
+        }
+        let outcome = sandbox.run(&Profile::default(), b"echo\nagain", LONG).unwrap();
+        assert_eq!(outcome.output, b"again");
+    }
+
+    fn the_calls_of_a_dead_server_are_gone() {
+        let sandbox = sandbox();
+        let server = rustix::process::Pid::from_raw(sandbox.server_pid().unwrap() as i32).unwrap();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| sandbox.run(&Profile::default(), b"sleep", LONG));
+            let child = loop {
+                if let Some(child) = children(server).first() {
+                    break child.clone();
+                }
+                std::thread::yield_now();
+            };
+            rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+            let _ = call.join().unwrap();
+            while fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+                std::thread::yield_now();
+            }
+        });
+    }
+
+    fn a_machine_without_controllers_is_refused_unless_told_otherwise() {
+        let offered = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        let whole = ["cpu", "memory", "pids"].iter().all(|name| offered.split_whitespace().any(|has| has == *name));
+        match Sandbox::start(Options::default()) {
+            Ok(_) => assert!(whole),
+            Err(Error::Unsupported { feature, .. }) => {
+                assert!(!whole);
+                assert!(feature.contains("control groups"));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn children(pid: rustix::process::Pid) -> Vec<String> {
+    let pid = pid.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
