@@ -7,14 +7,16 @@
 mod install;
 mod layers;
 mod models;
+mod tools;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 pub use install::{AfterInstall, Install, InstallDisk};
-pub use layers::{ConfigError, Layer, from_layers, load, system_layers};
+pub use layers::{ConfigError, Layer, from_layers, load, read, system_layers};
 pub use models::Models;
+pub use tools::Tools;
 
 use crate::{
     paths,
@@ -37,6 +39,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// Where models come from, and which are trusted.
     pub models: Models,
+    /// The tools.
+    pub tools: Tools,
     /// What a live medium installs by itself.
     pub install: Install,
 }

@@ -4,6 +4,8 @@
 pub const INIT_SOCKET: &str = "/run/aios/init.sock";
 /// gRPC socket of the model runtime.
 pub const RUNTIME_SOCKET: &str = "/run/aios/runtime/grpc.sock";
+/// gRPC socket of the tools.
+pub const TOOLS_SOCKET: &str = "/run/aios/tools/grpc.sock";
 /// Directories of unit files; a file in a later one replaces the file of the same name in an earlier one.
 pub const UNIT_DIRS: [&str; 2] = ["/usr/lib/aios/units", "/etc/aios/units"];
 /// Mount point of the data partition.
@@ -26,3 +28,7 @@ pub const DEVICE_MODELS: &str = "/var/lib/aios/models";
 pub const LIVE_MEDIUM: &str = "/run/aios/media";
 /// Keys that this device made: private ones for root alone, public ones for everybody.
 pub const KEYS: &str = "/var/lib/aios/keys";
+/// What the tools keep: ledger, journal, grants.
+pub const TOOLS_STATE: &str = "/var/lib/aios/tools";
+/// The ledger in there.
+pub const LEDGER: &str = "ledger.redb";

@@ -1,18 +1,14 @@
 //! The process around the server: configuration, log, threads, signals, exit codes.
 
-use std::{env, io, path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use aios_core::config::{self, Config};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use aios_service::EXIT_CONFIG;
 
 use crate::{
     engine,
     server::{Options, ServeError, Server, Timeouts, gguf_loader},
 };
-
-/// Exit code of a bad configuration (`EX_USAGE`): starting again won't help.
-const EXIT_CONFIG: u8 = 64;
 
 /// Threads for the protocols. They only move bytes; the arithmetic has its own.
 const PROTOCOL_THREADS: usize = 2;
@@ -27,7 +23,7 @@ pub fn run(files: &[PathBuf]) -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    start_log(&config);
+    aios_service::start_log(config.log.level);
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -47,7 +43,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
     engine::use_threads(config.runtime.threads)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(PROTOCOL_THREADS).enable_all().build()?;
     let served = runtime.block_on(async {
-        let shutdown = shutdown()?;
+        let shutdown = aios_service::shutdown()?;
         let directory = |name: &str| env::var_os(name).map(PathBuf::from);
         let (credentials, state) = (directory("CREDENTIALS_DIRECTORY"), directory("STATE_DIRECTORY"));
         let Config { runtime, models, .. } = config;
@@ -59,23 +55,4 @@ fn serve(config: Config) -> anyhow::Result<()> {
     // A load or a cancelled request that has not noticed yet ends with the process.
     runtime.shutdown_background();
     served
-}
-
-/// Completes when the process is asked to end.
-fn shutdown() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-/// Logs to standard output. Whoever captures it adds the time.
-fn start_log(config: &Config) {
-    let default = || EnvFilter::new(config.log.level.as_str());
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false).without_time().init();
 }

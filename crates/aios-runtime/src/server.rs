@@ -1,7 +1,6 @@
 //! The life of the process: bind, load, serve, drain.
 
 mod connections;
-mod socket;
 
 use std::{
     io,
@@ -14,7 +13,7 @@ use std::{
 use aios_api::runtime::v1::FILE_DESCRIPTOR_SET;
 use aios_core::{config, paths};
 use aios_models::trust::Trust;
-use sd_notify::NotifyState;
+use aios_service::{NotifyState, OwnedSocket, notify};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -40,6 +39,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Time for connections to deliver what is left after that.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Owner and group may connect to the gRPC socket.
+const SOCKET_MODE: u32 = 0o660;
 
 /// Longest time between two looks for idle models.
 const IDLE_CHECK: Duration = Duration::from_secs(60);
@@ -97,7 +99,7 @@ pub struct Server {
     http: TcpListener,
     address: SocketAddr,
     grpc: UnixListener,
-    socket: socket::OwnedSocket,
+    socket: OwnedSocket,
 }
 
 /// Why the server could not start, or ended.
@@ -151,7 +153,7 @@ impl Server {
         let failed = |source| ServeError::Http { address: runtime.http.listen, source };
         let http = TcpListener::bind(runtime.http.listen).await.map_err(failed)?;
         let address = http.local_addr().map_err(failed)?;
-        let (grpc, socket) = socket::bind(&runtime.grpc.socket)
+        let (grpc, socket) = aios_service::bind(&runtime.grpc.socket, SOCKET_MODE)
             .map_err(|reason| ServeError::Socket { path: runtime.grpc.socket.clone(), reason })?;
         let trust = trust(models, state.as_deref());
         let kept = state.map(|state| Place {
@@ -333,9 +335,3 @@ async fn set_serving<S: tonic::server::NamedService>(health: &tonic_health::serv
     health.set_serving::<S>().await;
 }
 
-/// Tells the supervisor, where there is one.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "supervisor not notified");
-    }
-}

@@ -555,7 +555,7 @@ fn new_id() -> String {
 }
 
 /// The time of day.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(since.as_secs())
 }

@@ -138,6 +138,9 @@ pub struct Refusal {
 pub struct RollbackRequest {
     #[prost(string, tag = "1")]
     pub call_id: ::prost::alloc::string::String,
+    /// Also where that loses what was changed after the call.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackResponse {

@@ -44,6 +44,11 @@ pub fn system_layers() -> Vec<PathBuf> {
 
 /// Reads and merges files in order; one that does not exist counts as empty.
 pub fn load(files: &[PathBuf]) -> Result<Config, ConfigError> {
+    from_layers(&read(files)?)
+}
+
+/// Reads files in order; one that does not exist is left out.
+pub fn read(files: &[PathBuf]) -> Result<Vec<Layer>, ConfigError> {
     let mut layers = Vec::new();
     for path in files {
         let plain = |reason: String| ConfigError { path: path.clone(), line: None, key: None, reason };
@@ -58,7 +63,7 @@ pub fn load(files: &[PathBuf]) -> Result<Config, ConfigError> {
             Err(e) => return Err(plain(format!("can't be read: {e}"))),
         }
     }
-    from_layers(&layers)
+    Ok(layers)
 }
 
 /// Merges layers in order and checks the result.

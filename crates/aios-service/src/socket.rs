@@ -11,9 +11,6 @@ use std::{
 
 use tokio::net::UnixListener;
 
-/// Owner and group may connect. Between binding and this, the usual umask lets only the owner in.
-const MODE: u32 = 0o660;
-
 /// A socket file of this process. It is removed at the end, unless another process has taken the path over.
 pub struct OwnedSocket {
     path: PathBuf,
@@ -35,8 +32,9 @@ impl Drop for OwnedSocket {
     }
 }
 
-/// Binds a listener to `path`. Its directory must exist.
-pub fn bind(path: &Path) -> Result<(UnixListener, OwnedSocket), String> {
+/// Binds a listener to `path`, whose directory must exist. Those whom `mode` lets write may connect; between binding and
+/// setting it, the usual umask lets only the owner in.
+pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, OwnedSocket), String> {
     clear(path)?;
     let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "its directory does not exist: create it".to_owned(),
@@ -44,7 +42,7 @@ pub fn bind(path: &Path) -> Result<(UnixListener, OwnedSocket), String> {
     })?;
     let inode = fs::symlink_metadata(path).map_err(|error| error.to_string())?.ino();
     let socket = OwnedSocket { path: path.to_owned(), inode };
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(|error| error.to_string())?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| error.to_string())?;
     Ok((listener, socket))
 }
 
@@ -68,6 +66,7 @@ fn clear(path: &Path) -> Result<(), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use super::*;
 
@@ -76,9 +75,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("grpc.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let (_listener, socket) = bind(&path).unwrap();
+        let (_listener, socket) = bind(&path, 0o660).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert!(bind(&path).map(|_| ()).unwrap_err().contains("another process"));
+        assert!(bind(&path, 0o660).map(|_| ()).unwrap_err().contains("another process"));
         drop(socket);
         assert!(!path.exists());
     }
@@ -88,9 +87,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         fs::write(&path, "data").unwrap();
-        assert!(bind(&path).map(|_| ()).unwrap_err().contains("no socket"));
+        assert!(bind(&path, 0o660).map(|_| ()).unwrap_err().contains("no socket"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "data");
         let missing = dir.path().join("none/grpc.sock");
-        assert!(bind(&missing).map(|_| ()).unwrap_err().contains("directory does not exist"));
+        assert!(bind(&missing, 0o660).map(|_| ()).unwrap_err().contains("directory does not exist"));
     }
 }

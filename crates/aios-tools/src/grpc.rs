@@ -1,0 +1,259 @@
+//! The gRPC API, `aios.tools.v1`. Its proto is its public description.
+
+mod convert;
+mod user;
+
+use std::{sync::Arc, time::Duration};
+
+use aios_api::tools::v1::{
+    ApprovalMode, ApproveRequest, ApproveResponse, ExecuteRequest, ExecuteResponse, GetToolRequest, GetToolResponse,
+    GrantRequest, GrantResponse, ListApprovalsRequest, ListApprovalsResponse, ListGrantsRequest, ListGrantsResponse,
+    ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest, ListToolsResponse, QueryLedgerRequest,
+    QueryLedgerResponse, RevokeRequest, RevokeResponse, RollbackRequest, RollbackResponse,
+    tools_service_server::{ToolsService, ToolsServiceServer},
+};
+use aios_ledger::{Filter, Order};
+use aios_policy::{Capability, GrantId};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
+
+use crate::{
+    catalogue,
+    pipeline::{ARGUMENTS_MAX, Call, Caller, GOAL_MAX, Pipeline},
+    recorder::LedgerRecorder,
+    server::GrantsFile,
+};
+
+/// What a caller needs for looking into the ledger.
+const READ_LEDGER: &str = "ledger:read:entries";
+/// Entries that one request returns when it does not say, and at most.
+const ENTRIES: (u32, u32) = (100, 1000);
+/// Calls that one request lists when it does not say.
+const CALLS: u32 = 50;
+
+/// The service, in its wrapping.
+pub fn service(service: Service) -> ToolsServiceServer<Service> {
+    // Room for arguments and goal, escaped, and the rest.
+    ToolsServiceServer::new(service).max_decoding_message_size(2 * (ARGUMENTS_MAX + GOAL_MAX))
+}
+
+/// What answers.
+pub struct Service {
+    /// The one door.
+    pub pipeline: Arc<Pipeline>,
+    /// The ledger, to look into.
+    pub recorder: Arc<LedgerRecorder>,
+    /// Where grants are kept.
+    pub grants: GrantsFile,
+    /// Calls that may be at work.
+    pub room: Arc<Semaphore>,
+}
+
+/// Who is at the other end of the connection.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    let uid = peer.ok_or_else(|| Status::unauthenticated("the kernel does not say who calls"))?.uid();
+    Ok(Caller { uid, user: user::name(uid) })
+}
+
+impl Service {
+    /// The agent at the other end.
+    fn agent<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        let caller = caller(request)?;
+        self.pipeline.identify(&caller).map_err(|refusal| convert::refusal_status(&refusal))
+    }
+
+    /// Does what takes its time where that keeps nobody else waiting.
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Pipeline) -> T + Send + 'static) -> Result<T, Status> {
+        let full =
+            || Status::resource_exhausted("as many calls as allowed are at work (tools.max-calls): try again later");
+        let permit = self.room.clone().try_acquire_owned().map_err(|_| full())?;
+        let pipeline = self.pipeline.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&pipeline);
+            drop(permit);
+            done
+        });
+        done.await.map_err(|error| Status::internal(format!("the call ended by itself: {error}")))
+    }
+}
+
+#[tonic::async_trait]
+impl ToolsService for Service {
+    async fn list_tools(&self, request: Request<ListToolsRequest>) -> Result<Response<ListToolsResponse>, Status> {
+        let namespace = request.into_inner().namespace;
+        let wanted = catalogue::all().filter(|tool| namespace.is_empty() || tool.spec.namespace() == namespace);
+        Ok(Response::new(ListToolsResponse { tools: wanted.map(|tool| convert::tool(tool, false)).collect() }))
+    }
+
+    async fn get_tool(&self, request: Request<GetToolRequest>) -> Result<Response<GetToolResponse>, Status> {
+        let name = request.into_inner().name;
+        let tool = catalogue::find(&name).ok_or_else(|| Status::not_found(format!("there is no tool {name:?}")))?;
+        Ok(Response::new(GetToolResponse { tool: Some(convert::tool(tool, true)) }))
+    }
+
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let wait = request.approval() == ApprovalMode::Wait;
+        let ExecuteRequest { tool, arguments, session, goal, token, call_id, .. } = request;
+        let call = Call { id: call_id, tool, arguments, session, goal, token, wait };
+        let answered = self.work(move |pipeline| pipeline.execute(&caller, &call)).await?;
+        Ok(Response::new(convert::answered(answered)))
+    }
+
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Result<Response<RollbackResponse>, Status> {
+        let caller = caller(&request)?;
+        let RollbackRequest { call_id, force } = request.into_inner();
+        let done = self.work(move |pipeline| pipeline.rollback(&caller, &call_id, force)).await?;
+        let done = done.map_err(|error| convert::rollback_status(&error))?;
+        Ok(Response::new(RollbackResponse { restored: done.restored, ledger_seq: done.seq }))
+    }
+
+    async fn list_rollbacks(
+        &self,
+        request: Request<ListRollbacksRequest>,
+    ) -> Result<Response<ListRollbacksResponse>, Status> {
+        let agent = self.agent(&request)?;
+        let limit = request.into_inner().limit;
+        let limit = usize::try_from(if limit == 0 { CALLS } else { limit }).unwrap_or(usize::MAX);
+        let everybodys = self.pipeline.policy().may_approve(&agent);
+        let listed = self.work(move |pipeline| pipeline.journal().list(usize::MAX)).await?;
+        let records = listed.map_err(|error| Status::internal(error.to_string()))?;
+        let own = records.into_iter().filter(|record| everybodys || record.agent == agent);
+        Ok(Response::new(ListRollbacksResponse { calls: own.take(limit).map(convert::undoable).collect() }))
+    }
+
+    async fn list_approvals(
+        &self,
+        request: Request<ListApprovalsRequest>,
+    ) -> Result<Response<ListApprovalsResponse>, Status> {
+        let agent = self.agent(&request)?;
+        let everybodys = self.pipeline.policy().may_approve(&agent);
+        let waiting = self.pipeline.approvals().list().into_iter();
+        let approvals = waiting.filter(|(question, _)| everybodys || question.agent == agent).map(convert::approval);
+        Ok(Response::new(ListApprovalsResponse { approvals: approvals.collect() }))
+    }
+
+    async fn approve(&self, request: Request<ApproveRequest>) -> Result<Response<ApproveResponse>, Status> {
+        let agent = self.agent(&request)?;
+        if !self.pipeline.policy().may_approve(&agent) {
+            let text = format!("{agent} may not approve calls: `approvals.approvers` in the policy says who may");
+            return Err(Status::permission_denied(text));
+        }
+        let ApproveRequest { call_id, digest, approve } = request.into_inner();
+        let answered = self.pipeline.approvals().answer(&call_id, &digest, approve, &agent);
+        answered.map_err(|error| convert::approval_status(&error))?;
+        Ok(Response::new(ApproveResponse {}))
+    }
+
+    async fn grant(&self, request: Request<GrantRequest>) -> Result<Response<GrantResponse>, Status> {
+        let granter = self.agent(&request)?;
+        let GrantRequest { agent, capability, lifetime_s } = request.into_inner();
+        let capability: Capability =
+            capability.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let policy = self.pipeline.policy();
+        let duration = match lifetime_s {
+            0 => policy.grants.max_duration.0,
+            seconds => Duration::from_secs(u64::from(seconds)),
+        };
+        let granted = self.change_grants(move |grants| {
+            let added = grants.add(&policy, &granter, &agent, capability, duration, crate::pipeline::now());
+            added.cloned().map_err(|error| convert::grant_status(&error))
+        });
+        let grant = granted.await?;
+        let body =
+            json!({ "id": grant.id, "to": grant.subject, "capability": grant.capability, "expires": grant.expires });
+        self.recorded("grant", &grant.granted_by, &body).await?;
+        Ok(Response::new(GrantResponse { grant: Some(convert::grant(&grant)) }))
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        let revoker = self.agent(&request)?;
+        let id = request.into_inner().id;
+        let number =
+            id.parse().map(GrantId).map_err(|_| Status::invalid_argument(format!("{id:?} is no grant's number")))?;
+        let (policy, by) = (self.pipeline.policy(), revoker.clone());
+        let revoked = self.change_grants(move |grants| {
+            grants.revoke(&policy, &by, number).map_err(|error| convert::grant_status(&error))
+        });
+        let grant = revoked.await?;
+        let body = json!({ "id": grant.id, "from": grant.subject, "capability": grant.capability });
+        self.recorded("revoke", &revoker, &body).await?;
+        Ok(Response::new(RevokeResponse {}))
+    }
+
+    async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
+        let agent = self.agent(&request)?;
+        let policy = self.pipeline.policy();
+        let (everybodys, now) = (policy.may_approve(&agent), crate::pipeline::now());
+        let grants = self.pipeline.grants();
+        let in_force = grants.iter().filter(|grant| grant.expires > now);
+        let own = in_force.filter(|grant| everybodys || grant.subject == agent || grant.granted_by == agent);
+        Ok(Response::new(ListGrantsResponse { grants: own.map(convert::grant).collect() }))
+    }
+
+    async fn query_ledger(
+        &self,
+        request: Request<QueryLedgerRequest>,
+    ) -> Result<Response<QueryLedgerResponse>, Status> {
+        let reader = self.agent(&request)?;
+        let need: Capability = READ_LEDGER.parse().expect("invariant: a capability");
+        if !self.pipeline.grants().hold(&self.pipeline.policy(), &reader, &need, crate::pipeline::now()) {
+            let text = format!("{reader} may not read the ledger: it needs {READ_LEDGER}");
+            return Err(Status::permission_denied(text));
+        }
+        let request = request.into_inner();
+        let recorder = self.recorder.clone();
+        let found = self.work(move |_| entries(&recorder, request)).await?;
+        found.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Service {
+    /// Changes the grants: what is kept on disk first counts then.
+    async fn change_grants<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut aios_policy::Grants) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let file = self.grants.clone();
+        self.work(move |pipeline| {
+            let mut grants = pipeline.grants();
+            let mut changed = grants.clone();
+            changed.expire(crate::pipeline::now());
+            let done = change(&mut changed)?;
+            file.write(&changed).map_err(|error| Status::unavailable(format!("the grants can't be kept: {error}")))?;
+            *grants = changed;
+            Ok(done)
+        })
+        .await?
+    }
+
+    async fn recorded(&self, kind: &'static str, agent: &str, body: &serde_json::Value) -> Result<u64, Status> {
+        let (agent, body) = (agent.to_owned(), body.clone());
+        let noted = self.work(move |pipeline| pipeline.note(kind, &agent, &body)).await?;
+        noted.map_err(|reason| Status::unavailable(format!("done, but it could not be recorded: {reason}")))
+    }
+}
+
+fn entries(
+    recorder: &LedgerRecorder,
+    request: QueryLedgerRequest,
+) -> Result<QueryLedgerResponse, aios_ledger::ReadError> {
+    let QueryLedgerRequest { from, limit, agent, tool } = request;
+    let limit = if limit == 0 { ENTRIES.0 } else { limit.min(ENTRIES.1) };
+    let snapshot = recorder.ledger().snapshot()?;
+    let named = |name: String| (!name.is_empty()).then_some(name);
+    let filter = Filter { agent: named(agent), tool: named(tool), ..Filter::default() };
+    let mut response = QueryLedgerResponse { entries: Vec::new(), next: 0 };
+    for found in snapshot.select(from..snapshot.size(), Order::OldestFirst, filter)? {
+        let record = found?;
+        if response.entries.len() >= limit as usize {
+            response.next = record.seq;
+            break;
+        }
+        response.entries.extend(snapshot.get(record.seq)?.map(|stored| stored.record));
+    }
+    Ok(response)
+}

@@ -1,0 +1,205 @@
+//! The life of the service: open what it keeps, serve, close the ledger.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aios_api::tools::v1::{FILE_DESCRIPTOR_SET, tools_service_server::ToolsServiceServer};
+use aios_core::{config, paths};
+use aios_keys::seed::Seed;
+use aios_ledger::{Ledger, Redactor};
+use aios_policy::{Grants, Policy, Verifier};
+use aios_sandbox::{Enforcement, Sandbox};
+use aios_service::{NotifyState, OwnedSocket, notify};
+use anyhow::{Context as _, Result, anyhow};
+use ed25519_dalek::SigningKey;
+use serde_json::json;
+use tokio::{net::UnixListener, sync::watch, time::timeout};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::{
+    confined::Confined,
+    grpc,
+    journal::{Journal, Retention},
+    pipeline::{Parts, Pipeline},
+    recorder::LedgerRecorder,
+};
+
+/// Anybody may connect: who they are is what the kernel says, and what they may do is what the policy says.
+const SOCKET_MODE: u32 = 0o666;
+
+/// Time for running calls to end before they are left to the end of the process.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Time between two looks for what can no longer be rolled back.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Secret that the keys for tokens and redaction are derived from, in the folder of keys.
+const SECRET_FILE: &str = "tools.key";
+
+/// Everything the service needs to know.
+pub struct Options {
+    /// The section of the configuration.
+    pub tools: config::Tools,
+    /// Who may do what.
+    pub policy: Policy,
+    /// Folder that it keeps everything in.
+    pub state: PathBuf,
+    /// Folder of the device's keys.
+    pub keys: PathBuf,
+    /// Go without limits on memory and processes where there are no control groups.
+    pub without_groups: bool,
+}
+
+/// A service whose socket is taken and whose ledger is open.
+pub struct Server {
+    tools: config::Tools,
+    pipeline: Arc<Pipeline>,
+    recorder: Arc<LedgerRecorder>,
+    grants: GrantsFile,
+    listener: UnixListener,
+    socket: OwnedSocket,
+}
+
+/// Where grants survive a restart.
+#[derive(Clone, Debug)]
+pub struct GrantsFile(PathBuf);
+
+impl GrantsFile {
+    fn read(&self) -> Result<Grants> {
+        match fs::read(&self.0) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                let path = self.0.display();
+                format!("{path}: holds no grants; remove it, and grant again what is needed")
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Grants::default()),
+            Err(error) => Err(error).with_context(|| self.0.display().to_string()),
+        }
+    }
+
+    /// Keeps `grants`, on disk when it returns.
+    pub fn write(&self, grants: &Grants) -> std::io::Result<()> {
+        use std::io::Write as _;
+        let new = self.0.with_extension("new");
+        let mut file = fs::File::create(&new)?;
+        file.write_all(&serde_json::to_vec(grants)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.0)?;
+        fs::File::open(self.0.parent().unwrap_or(Path::new("/")))?.sync_all()
+    }
+}
+
+impl Server {
+    /// Opens ledger, journal and sandbox, completes what was interrupted, and takes the socket.
+    pub async fn bind(options: Options) -> Result<Server> {
+        let Options { tools, policy, state, keys, without_groups } = options;
+        let folder = |path: &Path, mode| {
+            fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| path.display().to_string())
+        };
+        folder(&state, 0o700)?;
+        let empty = state.join("empty");
+        folder(&empty, 0o755)?;
+        let secret = Seed::open_or_make(&keys.join(SECRET_FILE))?;
+        let signer = aios_ledger::signer(&keys)?;
+        let ledger = Ledger::open(&state.join(paths::LEDGER), signer, aios_ledger::Options::default())?;
+        let recorder = Arc::new(LedgerRecorder::new(ledger, Redactor::new(&secret)));
+        let enforcement = if without_groups { Enforcement::WhereOffered } else { Enforcement::Required };
+        let sandbox = Sandbox::start(aios_sandbox::Options { enforcement, ..aios_sandbox::Options::default() })?;
+        let journal = Journal::open(state.join("journal"))?;
+        journal.clear_unprepared()?;
+        let grants = GrantsFile(state.join("grants.json"));
+        let tokens = SigningKey::from_bytes(secret.derive("tools/tokens").as_bytes());
+        let pipeline = Arc::new(Pipeline::new(Parts {
+            policy,
+            grants: grants.read()?,
+            verifier: Verifier::new(tokens.verifying_key()),
+            recorder: recorder.clone(),
+            confinement: Arc::new(Confined::new(sandbox, empty)),
+            journal,
+        }));
+        recorder.remember(pipeline.sessions())?;
+        let at_work = pipeline.clone();
+        tokio::task::spawn_blocking(move || at_work.complete_rollbacks()).await?;
+        let (listener, socket) = aios_service::bind(&tools.socket, SOCKET_MODE)
+            .map_err(|reason| anyhow!("listen on {} (tools.socket): {reason}", tools.socket.display()))?;
+        Ok(Server { tools, pipeline, recorder, grants, listener, socket })
+    }
+
+    /// Serves until `shutdown` completes.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let Server { tools, pipeline, recorder, grants, listener, socket } = self;
+        let started = json!({ "version": env!("CARGO_PKG_VERSION"), "tools": crate::catalogue::all().count() });
+        pipeline.note("start", "tools", &started).map_err(|reason| anyhow!("ledger: {reason}"))?;
+        let retention = Retention { age: tools.rollback_retention.0, bytes: tools.rollback_size.0 };
+        let pruning = tokio::spawn(prune(pipeline.clone(), retention));
+        let (stop, stopping) = watch::channel(false);
+        let service = grpc::service(grpc::Service {
+            pipeline: pipeline.clone(),
+            recorder,
+            grants,
+            room: Arc::new(tokio::sync::Semaphore::new(tools.max_calls)),
+        });
+        let mut serving = tokio::spawn(serve(listener, service, stopping));
+        tracing::info!(socket = %socket.path().display(), tools = crate::catalogue::all().count(), "tools ready");
+        notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = &mut serving => Err(anyhow!("gRPC server ended early: {ended:?}")),
+        };
+        tracing::info!("tools stopping");
+        notify(&[NotifyState::Stopping]);
+        let _ = stop.send(true);
+        pruning.abort();
+        if timeout(DRAIN, &mut serving).await.is_err() {
+            tracing::warn!("calls cut at shutdown");
+            serving.abort();
+        }
+        if let Err(reason) = pipeline.note("stop", "tools", &json!({})) {
+            tracing::error!(reason, "end not recorded");
+        }
+        ended
+    }
+}
+
+async fn serve(
+    listener: UnixListener,
+    service: ToolsServiceServer<grpc::Service>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_serving(&health, &service).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
+    tonic::transport::Server::builder()
+        .add_service(service)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        })
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Marks a service as serving. It is passed for its type, which carries its name.
+async fn set_serving<S: tonic::server::NamedService>(health: &tonic_health::server::HealthReporter, _: &S) {
+    health.set_serving::<S>().await;
+}
+
+async fn prune(pipeline: Arc<Pipeline>, retention: Retention) {
+    loop {
+        let at_work = pipeline.clone();
+        let pruned = tokio::task::spawn_blocking(move || at_work.journal().prune(retention, SystemTime::now())).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::warn!(%error, "journal not pruned");
+        }
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
