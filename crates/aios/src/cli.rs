@@ -1,9 +1,13 @@
 //! What can be typed.
 
+mod tool;
+
 use std::path::PathBuf;
 
 use aios_core::paths;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+pub use self::tool::{RollbackArgs, RunArgs, ToolCommand, ToolsArgs};
 
 /// Look after this aiOS device.
 #[derive(Debug, Parser)]
@@ -55,6 +59,13 @@ pub enum Command {
     Model(ModelCommand),
     /// Ask the local model, and print its answer as it comes.
     Ask(AskArgs),
+    /// Call this device's tools, and say who may.
+    #[command(subcommand)]
+    Tool(ToolCommand),
+    /// Undo a call of a tool. Without an id: list the calls that can be undone, latest first.
+    Rollback(RollbackArgs),
+    /// Serve the tools, until SIGTERM: what the unit `tools` runs.
+    Tools(ToolsArgs),
     /// Try what kernel and hardware must do, on this device. Exits with 1 where a check fails.
     Selftest(SelftestArgs),
     #[command(name = aios_selftest::probe::ARGUMENT, hide = true)]

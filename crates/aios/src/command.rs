@@ -4,6 +4,7 @@ mod config;
 mod install;
 mod model;
 mod selftest;
+mod tool;
 mod unit;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Log { unit, follow, lines } => unit::log(&socket, unit, follow, lines, json)?,
         Command::Config(command) => return config::run(command, json),
         Command::Model(command) => return model::run(command, json),
+        Command::Tool(command) => return tool::run(command, json),
+        Command::Rollback(args) => return tool::rollback(args, json),
+        Command::Tools(args) => return Ok(tool::serve(args)),
         Command::Ask(args) => model::ask(args, json)?,
         Command::Selftest(args) => return selftest::run(args, json),
         Command::SelftestProbe { arguments } => return selftest::probe(&arguments),

@@ -11,7 +11,7 @@ mod verify;
 
 use std::{
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
@@ -21,16 +21,14 @@ use aios_api::runtime::v1::{
     stream_infer_response::Event,
 };
 use aios_core::paths;
-use anyhow::{Context, Result, bail};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use anyhow::{Context as _, Result, bail};
+use tonic::transport::Channel;
 
 use self::local::Local;
-use crate::cli::{AskArgs, ModelCommand};
+use crate::{
+    cli::{AskArgs, ModelCommand},
+    service::{self, block_on, refused},
+};
 
 pub fn run(command: ModelCommand, json: bool) -> Result<ExitCode> {
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
@@ -51,12 +49,12 @@ pub fn run(command: ModelCommand, json: bool) -> Result<ExitCode> {
         ModelCommand::Remove { model, force, device, runtime } => {
             done(remove(&Local::open(&device)?, &model, force, &runtime.runtime_socket))
         }
-        ModelCommand::Load { model, runtime } => done(on_runtime(async {
+        ModelCommand::Load { model, runtime } => done(block_on(async {
             let request = LoadModelRequest { model };
             let answer = connect(&runtime.runtime_socket).await?.load_model(request).await.map_err(refused)?;
             list::print_loaded(answer.into_inner().model.as_slice(), json)
         })),
-        ModelCommand::Unload { model, runtime } => done(on_runtime(async {
+        ModelCommand::Unload { model, runtime } => done(block_on(async {
             let request = UnloadModelRequest { model };
             connect(&runtime.runtime_socket).await?.unload_model(request).await.map(drop).map_err(refused)
         })),
@@ -65,7 +63,7 @@ pub fn run(command: ModelCommand, json: bool) -> Result<ExitCode> {
 
 /// Removes a model. One that is in memory is refused, or unloaded with `force`.
 fn remove(local: &Local, id: &str, force: bool, socket: &Path) -> Result<()> {
-    let in_memory = on_runtime(async {
+    let in_memory = block_on(async {
         // Without a runtime nothing is in memory.
         let Ok(mut client) = connect(socket).await else { return Ok(false) };
         let models = client.list_models(ListModelsRequest {}).await.map_err(refused)?.into_inner().models;
@@ -88,7 +86,7 @@ fn remove(local: &Local, id: &str, force: bool, socket: &Path) -> Result<()> {
 }
 
 pub fn ask(args: AskArgs, json: bool) -> Result<()> {
-    on_runtime(async {
+    block_on(async {
         let mut client = connect(&args.runtime.runtime_socket).await?;
         let request = request(&args)?;
         if json {
@@ -143,25 +141,6 @@ fn form(args: &AskArgs) -> Result<Option<form::Form>> {
     })
 }
 
-fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
-}
-
 async fn connect(socket: &Path) -> Result<RuntimeServiceClient<Channel>> {
-    let path: PathBuf = socket.into();
-    let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The address is only a name: the connector goes to the socket.
-    let channel =
-        Endpoint::from_static("http://runtime").connect_with_connector(connector).await.with_context(|| {
-            format!("can't reach the model runtime at {} (see `aios status runtime`)", socket.display())
-        })?;
-    Ok(RuntimeServiceClient::new(channel))
-}
-
-/// A refusal in the runtime's own words.
-fn refused(status: Status) -> anyhow::Error {
-    anyhow::anyhow!("{}", status.message())
+    service::connect(socket, "the model runtime", "runtime").await.map(RuntimeServiceClient::new)
 }

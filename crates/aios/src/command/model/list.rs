@@ -12,7 +12,8 @@ use aios_models::{
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{connect, local::Local, on_runtime, refused};
+use super::{connect, local::Local};
+use crate::service::{block_on, refused};
 
 /// A model as far as it is known: on disk, to the runtime, or both.
 struct Row {
@@ -24,7 +25,7 @@ struct Row {
 }
 
 pub fn run(local: &Local, socket: &Path, json: bool) -> Result<()> {
-    let known = on_runtime(async {
+    let known = block_on(async {
         match connect(socket).await {
             Ok(mut client) => {
                 let answer = client.list_models(ListModelsRequest {}).await.map_err(refused)?;
