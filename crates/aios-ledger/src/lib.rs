@@ -30,7 +30,7 @@ pub use error::{LedgerError, ReadError};
 pub use export::{ExportError, Exported, export, verify_export};
 pub use hash::Hash;
 pub use ledger::{CheckpointEvery, Clock, Ledger, Options, Pruned, signer};
-pub use medium::{Medium, OnDisk};
+pub use medium::{Begin, Medium, OnDisk};
 pub use read::{Filter, Order, Reader, Snapshot, Stored};
 pub use redact::Redactor;
 pub use verify::{Fault, Reason, Report, verify};

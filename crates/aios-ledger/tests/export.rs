@@ -1,10 +1,12 @@
 //! Exports, and what is found when one was changed.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
+mod support {
+    pub mod fixture;
+}
 
 use aios_ledger::{Checkpoint, ExportError, Ledger, Reason, Report, export, verify, verify_export};
-use support::{fill, open, signer};
+use support::fixture::{fill, open, signer};
 
 /// A ledger of 12 entries with checkpoints after 4 and 8.
 fn ledger(dir: &tempfile::TempDir) -> (Ledger, [String; 2]) {

@@ -1,7 +1,9 @@
 //! The ledger through its public interface.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support;
+mod support {
+    pub mod fixture;
+}
 
 use std::{collections::BTreeSet, num::NonZeroU64, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
@@ -10,7 +12,7 @@ use aios_ledger::{
     Reader, canonical, signer as device_signer, verify,
 };
 use serde_json::{Value, json};
-use support::{entry, fill, open, options, signer};
+use support::fixture::{entry, fill, open, options, signer};
 
 #[test]
 fn what_was_appended_is_read_back_and_verified() {

@@ -206,7 +206,8 @@ fn open(medium: &dyn Medium, keys: &Verifier) -> Result<(Database, Loaded), Ledg
     let mut builder = Builder::new();
     // Other processes read while this one writes.
     builder.set_concurrency_mode(ConcurrencyMode::SingleWriter).set_cache_size(CACHE);
-    let database = medium.open(&builder).map_err(|error| LedgerError::storage(&place, error))?;
+    let tables = |database: &Database| load::begin_tables(database, keys.name());
+    let database = medium.open(&builder, &tables).map_err(|error| LedgerError::storage(&place, error))?;
     let loaded = load(&database, &place, keys)?;
     Ok((database, loaded))
 }

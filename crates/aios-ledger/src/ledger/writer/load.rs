@@ -1,7 +1,7 @@
 //! Where the ledger in a database stands.
 
 use aios_keys::note::Verifier;
-use redb::{Database, ReadableDatabase as _};
+use redb::Database;
 
 use super::{Head, begin};
 use crate::{
@@ -21,10 +21,9 @@ pub(super) struct Loaded {
     pub signed: u64,
 }
 
-/// Reads where the ledger stands, or begins it in an empty database. The last checkpoint is checked, and the entries
+/// Reads where the ledger stands. The last checkpoint is checked, and the entries
 /// after it: what is signed next rests on them.
 pub(super) fn load(database: &Database, place: &str, keys: &Verifier) -> Result<Loaded, LedgerError> {
-    begin_if_empty(database, keys.name()).map_err(|error| LedgerError::storage(place, error))?;
     let damaged = |reason: String| LedgerError::Damaged { place: place.to_owned(), reason };
     let snapshot = Snapshot::of(database, place.to_owned()).map_err(|error| damaged(error.to_string()))?;
     if snapshot.origin() != keys.name() {
@@ -36,8 +35,10 @@ pub(super) fn load(database: &Database, place: &str, keys: &Verifier) -> Result<
         Some((frontier, note)) => {
             let checkpoint = Checkpoint::open(&note, keys).map_err(|error| damaged(error.to_string()))?;
             let size = frontier.size();
-            let last = size.checked_sub(1).and_then(|seq| snapshot.hash(seq));
-            if (checkpoint.size, checkpoint.root, Some(checkpoint.chain)) != (size, frontier.root(), last) {
+            // Where the entries before it were dropped, the checkpoint alone knows the chain.
+            let last = size.checked_sub(1).filter(|_| size > snapshot.first()).map(|seq| snapshot.hash(seq));
+            let fits = last.is_none_or(|hash| hash == Some(checkpoint.chain));
+            if (checkpoint.size, checkpoint.root) != (size, frontier.root()) || !fits {
                 return Err(damaged(format!("its last checkpoint, of {size} entries, does not fit them")));
             }
             (Head { frontier, chain: checkpoint.chain }, size)
@@ -59,11 +60,8 @@ pub(super) fn load(database: &Database, place: &str, keys: &Verifier) -> Result<
     Ok(Loaded { head, signed })
 }
 
-/// Makes the tables in a database that has none.
-fn begin_if_empty(database: &Database, origin: &str) -> Result<(), redb::Error> {
-    if database.begin_read()?.list_tables()?.next().is_some() {
-        return Ok(());
-    }
+/// Makes the tables of the ledger `origin` in an empty database.
+pub(super) fn begin_tables(database: &Database, origin: &str) -> Result<(), redb::Error> {
     let transaction = begin(database)?;
     transaction.open_table(ENTRIES)?;
     transaction.open_table(CHECKPOINTS)?;
