@@ -1,6 +1,10 @@
 //! Reading: any number of processes, while another one writes.
 
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 use jiff::Timestamp;
 use redb::{
@@ -76,13 +80,14 @@ impl Reader {
         let place = path.display().to_string();
         let mut builder = Builder::new();
         builder.set_concurrency_mode(ConcurrencyMode::SingleWriter).set_cache_size(CACHE);
-        let database = builder.open_read_only(path).map_err(|error| ReadError::storage(&place, error))?;
+        let database =
+            guarded(&place, || builder.open_read_only(path).map_err(|error| ReadError::storage(&place, error)))?;
         Ok(Reader { database, place })
     }
 
     /// What is recorded now.
     pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        Snapshot::of(&self.database, self.place.clone())
+        guarded(&self.place, || Snapshot::of(&self.database, self.place.clone()))
     }
 }
 
@@ -228,6 +233,15 @@ impl Snapshot {
     fn damaged(&self, seq: u64, reason: &str) -> ReadError {
         ReadError::Damaged { place: self.place.clone(), reason: format!("entry {seq} can't be read: {reason}") }
     }
+}
+
+/// What `read` gives of the ledger at `place`. The database believes its file, and may panic on one that was tampered with
+/// or rotted; that is an error here.
+pub(crate) fn guarded<T>(place: &str, read: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let reason = "its database is damaged so that it can't be read".into();
+        Err(ReadError::Damaged { place: place.to_owned(), reason })
+    })
 }
 
 impl Filter {

@@ -1,9 +1,6 @@
 //! Whether what is there is what was written.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
 use aios_keys::note::Verifier;
 use redb::ReadableTable as _;
@@ -13,7 +10,7 @@ use crate::{
     entry::{RETENTION, hashes, kind_of},
     error::ReadError,
     hash::{self, Hash},
-    read::Snapshot,
+    read::{Snapshot, guarded},
     tables::{parse_checkpoint, parse_entry},
     tree::Frontier,
 };
@@ -95,12 +92,7 @@ pub(crate) struct Walk<'k> {
 ///
 /// The error is about reading. What is wrong with the ledger is the report's [`fault`](Report::fault).
 pub fn verify(snapshot: &Snapshot, keys: &Verifier, known: &[Checkpoint]) -> Result<Report, ReadError> {
-    // The database believes its file; on one that was tampered with it may panic.
-    let checked = catch_unwind(AssertUnwindSafe(|| walk(snapshot, keys, known)));
-    checked.unwrap_or_else(|_| {
-        let reason = "the database is damaged so that it can't be read to the end".into();
-        Err(ReadError::Damaged { place: snapshot.place().to_owned(), reason })
-    })
+    guarded(snapshot.place(), || walk(snapshot, keys, known))
 }
 
 fn walk(snapshot: &Snapshot, keys: &Verifier, known: &[Checkpoint]) -> Result<Report, ReadError> {
