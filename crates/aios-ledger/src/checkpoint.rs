@@ -30,7 +30,7 @@ pub struct Checkpoint {
 pub enum CheckpointError {
     /// Its signatures don't hold.
     #[error("the checkpoint {0}")]
-    Note(#[from] NoteError),
+    Note(NoteError),
     /// The signed text is something else.
     #[error("the signed text is no checkpoint of a ledger")]
     Form,
@@ -42,6 +42,12 @@ pub enum CheckpointError {
         /// Name of the key that was given.
         key: String,
     },
+}
+
+impl From<NoteError> for CheckpointError {
+    fn from(error: NoteError) -> CheckpointError {
+        CheckpointError::Note(error)
+    }
 }
 
 impl Checkpoint {

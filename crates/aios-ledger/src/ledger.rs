@@ -5,6 +5,7 @@ mod signing;
 mod writer;
 
 use std::{
+    fs,
     num::NonZeroU64,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use aios_keys::{
-    note::Signer,
+    note::{Signer, Verifier},
     seed::{Seed, publish},
 };
 use jiff::Timestamp;
@@ -103,6 +104,13 @@ pub fn signer(keys: &Path) -> Result<Signer, LedgerError> {
     let signer = Signer::with_own_name(ORIGIN_PREFIX, &seed)?;
     publish(&keys.join(PUBLIC_FILE), &signer.verifier().to_string())?;
     Ok(signer)
+}
+
+/// The public keys in the folder `keys`, which check the ledger of the device that made them.
+pub fn verifier(keys: &Path) -> Result<Verifier, LedgerError> {
+    let path = keys.join(PUBLIC_FILE);
+    let text = fs::read_to_string(&path).map_err(|error| LedgerError::Key(format!("{}: {error}", path.display())))?;
+    text.parse().map_err(|error| LedgerError::Key(format!("{} {error}", path.display())))
 }
 
 impl Ledger {

@@ -2,7 +2,7 @@
 
 mod tool;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aios_core::paths;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -66,6 +66,9 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Serve the tools, until SIGTERM: what the unit `tools` runs.
     Tools(ToolsArgs),
+    /// Read, check and export the record of what tools were asked and did.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Try what kernel and hardware must do, on this device. Exits with 1 where a check fails.
     Selftest(SelftestArgs),
     #[command(name = aios_selftest::probe::ARGUMENT, hide = true)]
@@ -144,6 +147,65 @@ pub enum ModelCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Check every entry, checkpoint and signature. Exits with 1 where something was changed.
+    Verify {
+        /// Check an export instead of this device's ledger; `-` reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
+        /// A signed checkpoint that was kept elsewhere: without one, nobody can tell that the end is missing.
+        #[arg(long, value_name = "FILE")]
+        known: Vec<PathBuf>,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Show the last entries, or one of them in full.
+    Show {
+        /// Number of an entry.
+        #[arg(conflicts_with_all = ["agent", "tool", "kind", "since", "limit"])]
+        seq: Option<u64>,
+        /// Only what this agent asked for.
+        #[arg(long)]
+        agent: Option<String>,
+        /// Only of this tool.
+        #[arg(long)]
+        tool: Option<String>,
+        /// Only of this kind, for example decision or result.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only what is not older: a duration like 90s, 15m, 2h or 7d, or a time like 2026-11-22T04:30:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Entries to show at most.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Write the entries, with the proofs of them, as text that `aios ledger verify --export` checks anywhere.
+    Export {
+        /// File that gets them; it must not be there yet. Without it: standard output.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Begin with this entry, or the nearest one before it that has a checkpoint in front.
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        from: u64,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct LedgerArgs {
+    /// File of the ledger.
+    #[arg(long, value_name = "FILE", default_value_os_t = Path::new(paths::TOOLS_STATE).join(paths::LEDGER), hide_default_value = true)]
+    pub ledger: PathBuf,
+    /// Folder with the public keys, ledger.pub.
+    #[arg(long, value_name = "FOLDER", default_value = paths::KEYS, hide_default_value = true)]
+    pub keys: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod config;
 mod install;
+mod ledger;
 mod model;
 mod selftest;
 mod tool;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ask(args) => model::ask(args, json)?,
         Command::Selftest(args) => return selftest::run(args, json),
         Command::SelftestProbe { arguments } => return selftest::probe(&arguments),
+        Command::Ledger(command) => return ledger::run(command, json),
         Command::Install(args) => return install::run(args, &socket, json),
     }
     Ok(ExitCode::SUCCESS)
