@@ -119,7 +119,7 @@ pub enum TokenError {
 impl Token {
     /// Makes a token with the device's key.
     pub fn mint(device: &SigningKey, authority: &Authority, ending: Ending) -> Result<Token, TokenError> {
-        let signed = format::block(ending.key(), &format::authority(authority)?)?;
+        let signed = format::block(ending.next().as_ref(), &format::authority(authority)?)?;
         let signature = device.sign(&format::message(0, None, &signed)).to_bytes();
         Token::of(1, &[&signed[..], &signature].concat(), ending)
     }
@@ -134,7 +134,7 @@ impl Token {
         if count == MAX_BLOCKS {
             return Err(TokenError::TooManyBlocks);
         }
-        let signed = format::block(ending.key(), &format::caveats(caveats)?)?;
+        let signed = format::block(ending.next().as_ref(), &format::caveats(caveats)?)?;
         let signature = key.sign(&format::message(count, Some(&last.signature), &signed)).to_bytes();
         let before = &bytes[layout.blocks[0].signed.start..last.end()];
         Token::of(count + 1, &[before, &signed, &signature].concat(), ending)
@@ -162,10 +162,9 @@ impl Token {
 }
 
 impl Ending {
-    /// The public key for the next block.
-    fn key(self) -> Option<[u8; 32]> {
+    fn next(self) -> Option<format::Next> {
         match self {
-            Ending::Open(seed) => Some(SigningKey::from_bytes(&seed).verifying_key().to_bytes()),
+            Ending::Open(seed) => Some(format::Next::of(&seed)),
             Ending::Sealed => None,
         }
     }

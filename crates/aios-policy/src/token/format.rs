@@ -3,6 +3,8 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ed25519_dalek::SigningKey;
+use sha2::{Digest as _, Sha256};
 
 use super::{Authority, Caveats, MAX_BLOCKS, MAX_BYTES, PREFIX, TokenError, TokenId};
 use crate::{
@@ -21,6 +23,7 @@ const HAS_TOOLS: u8 = 4;
 
 /// What is signed begins with this, so that the signature of a block is never one of anything else.
 const PURPOSE: &[u8] = b"aios token block 1\n";
+const LOCK_PURPOSE: &[u8] = b"aios token lock 1\n";
 
 /// Where the parts of a token are, in its bytes.
 pub(super) struct Layout {
@@ -33,9 +36,28 @@ pub(super) struct Layout {
 pub(super) struct Block {
     /// All that its signature is of, apart from what comes before the block.
     pub(super) signed: Range<usize>,
-    pub(super) next_key: Option<[u8; 32]>,
+    pub(super) next: Option<Next>,
     pub(super) payload: Range<usize>,
     pub(super) signature: [u8; 64],
+}
+
+/// What an open block says about the one behind it.
+pub(super) struct Next {
+    /// Public key of its signature.
+    pub(super) key: [u8; 32],
+    /// Hash of that key's seed: comparing it costs a hundredth of making the public key of the seed.
+    pub(super) lock: [u8; 32],
+}
+
+impl Next {
+    pub(super) fn of(seed: &[u8; 32]) -> Next {
+        Next { key: SigningKey::from_bytes(seed).verifying_key().to_bytes(), lock: lock(seed) }
+    }
+}
+
+/// The hash of a seed.
+pub(super) fn lock(seed: &[u8; 32]) -> [u8; 32] {
+    Sha256::new().chain_update(LOCK_PURPOSE).chain_update(seed).finalize().into()
 }
 
 impl Block {
@@ -51,9 +73,11 @@ pub(super) fn message(index: usize, previous: Option<&[u8; 64]>, signed: &[u8]) 
 }
 
 /// The signed part of a block.
-pub(super) fn block(next_key: Option<[u8; 32]>, payload: &[u8]) -> Result<Vec<u8>, TokenError> {
-    let mut bytes = vec![if next_key.is_some() { OPEN } else { SEALED }];
-    bytes.extend(next_key.iter().flatten());
+pub(super) fn block(next: Option<&Next>, payload: &[u8]) -> Result<Vec<u8>, TokenError> {
+    let mut bytes = match next {
+        Some(Next { key, lock }) => [&[OPEN][..], key, lock].concat(),
+        None => vec![SEALED],
+    };
     put_count(&mut bytes, payload.len())?;
     bytes.extend(payload);
     Ok(bytes)
@@ -90,22 +114,22 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout, TokenError> {
     }
     let mut blocks: Vec<Block> = Vec::with_capacity(count);
     for _ in 0..count {
-        if blocks.last().is_some_and(|block| block.next_key.is_none()) {
+        if blocks.last().is_some_and(|block| block.next.is_none()) {
             return Err(reader.fault("a block behind a sealed one"));
         }
         let start = reader.at;
-        let next_key = match reader.byte()? {
+        let next = match reader.byte()? {
             SEALED => None,
-            OPEN => Some(reader.array()?),
+            OPEN => Some(Next { key: reader.array()?, lock: reader.array()? }),
             _ => return Err(reader.fault("an unknown kind of block")),
         };
         let length = reader.count()?;
         let payload = reader.at..reader.at + length;
         reader.take(length)?;
         let signed = start..reader.at;
-        blocks.push(Block { signed, next_key, payload, signature: reader.array()? });
+        blocks.push(Block { signed, next, payload, signature: reader.array()? });
     }
-    let is_open = blocks.last().is_some_and(|block| block.next_key.is_some());
+    let is_open = blocks.last().is_some_and(|block| block.next.is_some());
     let proof = if is_open { Some(reader.array()?) } else { None };
     reader.end()?;
     Ok(Layout { blocks, proof })

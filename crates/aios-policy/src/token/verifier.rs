@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -87,8 +87,8 @@ impl Verifier {
         let known = new.iter().rposition(|hash| self.state().knows(hash)).map_or(0, |last| last + 1);
         // From the first on: a token that this device never signed costs one check.
         (known..layout.blocks.len()).try_for_each(|index| self.signature(bytes, layout, index))?;
-        let last = layout.blocks.last().and_then(|block| block.next_key);
-        if layout.proof.map(|seed| SigningKey::from_bytes(&seed).verifying_key().to_bytes()) != last {
+        let last = layout.blocks.last().and_then(|block| block.next.as_ref());
+        if layout.proof.as_ref().map(format::lock) != last.map(|next| next.lock) {
             return Err(TokenError::Proof);
         }
         new.drain(..known);
@@ -105,7 +105,7 @@ impl Verifier {
         let key = match previous {
             None => self.key,
             Some(previous) => {
-                let key = previous.next_key.as_ref().and_then(|key| VerifyingKey::from_bytes(key).ok());
+                let key = previous.next.as_ref().and_then(|next| VerifyingKey::from_bytes(&next.key).ok());
                 key.ok_or_else(|| wrong.clone())?
             }
         };
