@@ -8,8 +8,8 @@ mod oracle;
 use std::{collections::BTreeSet, time::Duration};
 
 use aios_policy::{
-    Capability, Decision, Grants, Origin, Policy, RateLimiter, Request, Risk, Taint, Timestamp, Verified, Verifier,
-    decide,
+    Capability, Decision, Grants, Origin, Peer, Policy, RateLimiter, Request, Risk, Taint, Timestamp, Verified,
+    Verifier, decide,
     policy::Layer,
     token::{Authority, Caveats, Ending, Token, TokenId},
 };
@@ -301,6 +301,42 @@ fn the_images_policy_decides_as_the_oracle_says() {
 fn rules_of_all_kinds_decide_as_the_oracle_says() {
     let outcomes = table(&[IMAGE, RULES]);
     assert!(outcomes.iter().all(|count| *count > 1_000), "every outcome is there: {outcomes:?}");
+}
+
+#[test]
+fn no_agent_but_the_operator_has_a_folder_around_what_is_denied() {
+    let policy = policy(&[IMAGE]);
+    let mut folders = BTreeSet::new();
+    for line in policy.deny.iter().filter(|line| line.namespace() == "fs") {
+        let path = line.resource();
+        folders.extend(path.match_indices('/').skip(1).map(|(end, _)| path[..end].to_owned()));
+    }
+    assert!(folders.contains("/var/lib/aios") && folders.contains("/var/lib/aios/keys"), "{folders:?}");
+    for (agent, action) in policy.agents.keys().flat_map(|agent| ["read", "write"].map(|action| (agent, action))) {
+        for folder in &folders {
+            let need = Capability::exact("fs", action, folder).unwrap();
+            assert!(agent == "operator" || !policy.holds(agent, &need), "{agent}: {need}");
+        }
+    }
+}
+
+#[test]
+fn root_is_the_operator_and_the_ten_agents_are_there() {
+    let policy = policy(&[IMAGE]);
+    let peer = Peer::User { uid: 0, name: Some("root") };
+    assert_eq!(policy.identify(peer).map(|(name, _)| name), Some("operator"));
+    assert!(policy.may_approve("operator"));
+    let ten = "system network security package storage monitor maintenance learning task web";
+    for agent in ten.split(' ') {
+        let user = format!("agent-{agent}");
+        let peer = Peer::User { uid: 4_000, name: Some(&user) };
+        assert_eq!(policy.identify(peer).map(|(name, _)| name), Some(agent));
+        assert!(!policy.may_approve(agent));
+        for right in ["grant", "revoke", "delegate"] {
+            let need = Capability::exact("policy", right, "task").unwrap();
+            assert!(!policy.holds(agent, &need), "{agent} holds {need}");
+        }
+    }
 }
 
 /// What a refusal advises works, where anything does.
