@@ -1,6 +1,7 @@
 //! How long the checks take that stand before every call: `cargo run --release -p aios-policy --example bench`.
 //!
-//! Prints the median and the 99th percentile of single runs in microseconds. Tokens are checked in three ways: never
+//! Prints the least, the median and the 99th percentile of single runs in microseconds; on a busy machine the least tells
+//! most. Tokens are checked in three ways: never
 //! seen before, narrowed from one that was seen, and seen before.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
@@ -123,5 +124,5 @@ fn report(what: &str, mut run: impl FnMut(usize) -> Duration) {
     let mut times: Vec<Duration> = (0..runs).map(&mut run).collect();
     times.sort_unstable();
     let micros = |part: f64| times[(runs as f64 * part) as usize].as_nanos() as f64 / 1000.0;
-    println!("{what:45} p50 {:9.1} us   p99 {:9.1} us", micros(0.5), micros(0.99));
+    println!("{what:45} least {:9.1}   p50 {:9.1}   p99 {:9.1}", micros(0.0), micros(0.5), micros(0.99));
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::policy::Layer;
 
@@ -162,4 +164,58 @@ fn a_token_is_made_by_who_holds_what_it_hands_on() {
     assert!(matches!(check(authority("lead", "x", "fs:read:/srv/a", 60)), Err(GrantError::UnknownAgent(_))));
     assert!(matches!(check(authority("lead", "web", "fs:read:/srv/a", 7_201)), Err(GrantError::Duration { .. })));
     assert!(matches!(check(authority("lead", "web", "fs:read:/srv/a", 0)), Err(GrantError::Duration { .. })));
+}
+
+/// What three agents that may grant to each other try, one after another.
+#[derive(Clone, Debug)]
+enum Try {
+    Add { granter: usize, subject: usize, capability: usize, seconds: u64 },
+    Revoke { revoker: usize, id: u64 },
+    Wait(u64),
+}
+
+const AGENTS: [&str; 3] = ["a", "b", "c"];
+const WANTED: [&str; 6] = ["fs:read:/a", "fs:read:/b", "fs:*:/a", "fs:read:/**", "policy:grant:a", "policy:grant:*"];
+
+fn attempt() -> impl Strategy<Value = Try> {
+    prop_oneof![
+        4 => (0..3usize, 0..3usize, 0..WANTED.len(), 0..90u64).prop_map(|(granter, subject, capability, seconds)| {
+            Try::Add { granter, subject, capability, seconds }
+        }),
+        1 => (0..3usize, 0..20u64).prop_map(|(revoker, id)| Try::Revoke { revoker, id }),
+        1 => (0..40u64).prop_map(Try::Wait),
+    ]
+}
+
+proptest! {
+    /// However they conspire: what an agent holds, one of them holds by the policy, and the others had it of that one, for
+    /// a while.
+    #[test]
+    fn no_conspiracy_makes_a_right(tries in prop::collection::vec(attempt(), 0..40)) {
+        let policy = policy(concat!(
+            "[grants]\nmax-duration = \"60s\"\n",
+            "[agents.a]\ncapabilities = [\"fs:read:/a\", \"policy:grant:*\"]\n",
+            "[agents.b]\ncapabilities = [\"fs:*:/b\", \"policy:grant:*\"]\n",
+            "[agents.c]\ncapabilities = [\"fs:read:/b\"]\n",
+        ));
+        let (mut grants, mut now) = (Grants::default(), NOW);
+        for attempt in tries {
+            match attempt {
+                Try::Add { granter, subject, capability, seconds } => {
+                    let (granter, duration) = (AGENTS[granter], Duration::from_secs(seconds));
+                    let added = grants.add(&policy, granter, AGENTS[subject], cap(WANTED[capability]), duration, now);
+                    prop_assert!(added.is_err() || (1..=60).contains(&seconds));
+                    prop_assert!(added.is_err() || granter != AGENTS[subject]);
+                }
+                Try::Revoke { revoker, id } => drop(grants.revoke(&policy, AGENTS[revoker], GrantId(id))),
+                Try::Wait(seconds) => now = now.after(Duration::from_secs(seconds)),
+            }
+            for (agent, need) in AGENTS.iter().flat_map(|agent| WANTED.map(|need| (*agent, cap(need)))) {
+                let by_policy = AGENTS.iter().any(|other| policy.holds(other, &need));
+                prop_assert!(by_policy || !grants.hold(&policy, agent, &need, now), "{agent} has {need}");
+                let later = now.after(Duration::from_secs(60));
+                prop_assert!(policy.holds(agent, &need) || !grants.hold(&policy, agent, &need, later));
+            }
+        }
+    }
 }
