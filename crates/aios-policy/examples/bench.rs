@@ -1,8 +1,7 @@
 //! How long the checks take that stand before every call: `cargo run --release -p aios-policy --example bench`.
 //!
 //! Prints the least, the median and the 99th percentile of single runs in microseconds; on a busy machine the least tells
-//! most. Tokens are checked in three ways: never
-//! seen before, narrowed from one that was seen, and seen before.
+//! most. Tokens are checked in three ways: never seen before, narrowed from one that was seen, and seen before.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 

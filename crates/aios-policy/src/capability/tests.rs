@@ -177,6 +177,8 @@ proptest! {
         let exact: Vec<char> = narrow.iter().filter_map(|s| match s { Symbol::Char(c) => Some(*c), _ => None }).collect();
         let literal: Vec<Symbol> = exact.iter().map(|c| Symbol::Char(*c)).collect();
         prop_assert_eq!(matching::includes(&wide, &literal), matches(&wide, &exact), "complete for strings");
+        let whole: Vec<Symbol> = wide.iter().map(|s| if *s == Symbol::Segment { Symbol::Any } else { *s }).collect();
+        prop_assert!(matching::includes(&whole, &wide), "** for *");
         prop_assert!(matching::includes(&wide, &wide), "reflexive");
     }
 
@@ -190,6 +192,18 @@ proptest! {
         if matching::includes(a, b) {
             prop_assert!(matching::intersect(a, b), "what is included is shared");
         }
+    }
+
+    /// What stands in front moves the patterns across the borders of machine words.
+    #[test]
+    fn inclusion_is_the_same_in_long_patterns(wide in pattern(), narrow in pattern(), length in 0usize..200) {
+        let far = |pattern: &[Symbol]| {
+            let mut far = vec![Symbol::Segment];
+            far.extend(vec![Symbol::Char('z'); length + 1]);
+            far.extend(pattern);
+            far
+        };
+        prop_assert_eq!(matching::includes(&far(&wide), &far(&narrow)), matching::includes(&wide, &narrow));
     }
 
     #[test]
