@@ -20,8 +20,9 @@ use rustix::{
 
 use crate::{
     Handler, Limits, Profile,
+    layers::{Layer, Layers},
     plan::Plan,
-    server::outside,
+    server::{outside, own_users},
     sys,
     wire::{self, Failure, Report},
 };
@@ -49,6 +50,8 @@ pub struct Streams<'a> {
 
 /// What a call's process begins with.
 pub struct Start<'a> {
+    /// Layers in force.
+    pub layers: Layers,
     /// What it may do.
     pub profile: Profile,
     /// Mounts that it will see.
@@ -67,13 +70,13 @@ pub fn run(start: Start<'_>, handler: Handler) -> ! {
         Ok(input) => input,
         Err(failure) => give_up(start.streams.control, failure),
     };
-    let Start { profile, plan, lease, streams, .. } = start;
-    if let Err(error) = arrange_descriptors(&streams, &lease) {
+    let Start { layers, profile, plan, lease, streams, .. } = start;
+    if let Err(error) = arrange_descriptors(&streams, &lease, &layers) {
         give_up(streams.control, Failure::at("descriptors")(error));
     }
     // Their numbers are closed, or belong to others by now: nothing may close them again.
     mem::forget((plan, lease, streams));
-    if let Err(failure) = give_up_rights(&profile) {
+    if let Err(failure) = give_up_rights(&profile, &layers) {
         give_up(sys::borrow(CONTROL), failure);
     }
     let Ok(output) = panic::catch_unwind(|| handler(&input)) else { sys::exit(101) };
@@ -90,27 +93,40 @@ fn give_up(control: BorrowedFd<'_>, failure: Failure) -> ! {
 
 /// Changes what the process sees: users, files, limits. Gives the input.
 fn surround(start: &Start<'_>) -> Result<Vec<u8>, Failure> {
-    let Start { profile, plan, lease, streams, input_at } = start;
+    let Start { layers, profile, plan, lease, streams, input_at } = start;
     die_with_server(lease.as_fd())?;
     wait_for_users(lease.as_fd()).map_err(Failure::at("fork server"))?;
     become_user(profile)?;
     let input = wire::unseal(&streams.memory, *input_at, None).map_err(Failure::at("input"))?;
     sys::unshare_groups().map_err(|error| Failure::unsupported("control group namespaces", error))?;
-    rustix::system::sethostname(b"sandbox").map_err(Failure::during("host name"))?;
-    let own = root::build(profile, plan)?;
-    limit(profile)?;
+    if layers.has(Layer::UtsNamespace) {
+        rustix::system::sethostname(b"sandbox").map_err(Failure::during("host name"))?;
+    }
+    let own = root::build(profile, plan, layers)?;
+    if layers.has(Layer::ResourceLimits) {
+        limit(profile)?;
+    }
     rustix::thread::set_no_new_privs(true).map_err(Failure::during("no_new_privs"))?;
-    files::restrict(profile, plan, &own)?;
+    if layers.has(Layer::Landlock) {
+        files::restrict(profile, plan, &own)?;
+    }
     Ok(input)
 }
 
 /// Gives up what the process could do: capabilities, then system calls.
-fn give_up_rights(profile: &Profile) -> Result<(), Failure> {
-    capabilities::keep_only(profile).map_err(Failure::during("capabilities"))?;
+fn give_up_rights(profile: &Profile, layers: &Layers) -> Result<(), Failure> {
+    if layers.has(Layer::Capabilities) {
+        capabilities::keep_only(profile).map_err(Failure::during("capabilities"))?;
+    }
     // A change of users takes the first request back.
     die_with_server(sys::borrow(LEASE))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Failure::during("dumpable"))?;
-    filter::install(profile)?;
+    if layers.has(Layer::Seccomp) {
+        filter::install(profile)?;
+    }
+    if !layers.has(Layer::Descriptors) {
+        return Ok(());
+    }
     sys::close_from(CONTROL).map_err(Failure::at("descriptors"))
 }
 
@@ -137,7 +153,7 @@ fn wait_for_users(lease: BorrowedFd<'_>) -> io::Result<()> {
 /// Takes on the profile's identity.
 fn become_user(profile: &Profile) -> Result<(), Failure> {
     let failed = Failure::during("identity");
-    let own_namespace = profile.capabilities.is_empty();
+    let own_namespace = own_users(profile);
     let (uid, gid) = if own_namespace { (0, 0) } else { outside(profile.identity) };
     rustix::thread::set_thread_groups(&[]).map_err(&failed)?;
     let gid = Gid::from_raw(gid);
@@ -179,7 +195,7 @@ fn limit(profile: &Profile) -> Result<(), Failure> {
 }
 
 /// Puts the descriptors that the process keeps into their places, and closes all others.
-fn arrange_descriptors(streams: &Streams<'_>, lease: &OwnedFd) -> io::Result<()> {
+fn arrange_descriptors(streams: &Streams<'_>, lease: &OwnedFd, layers: &Layers) -> io::Result<()> {
     let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let places: [(BorrowedFd<'_>, RawFd, bool); 6] = [
         (null.as_fd(), 0, false),
@@ -199,5 +215,5 @@ fn arrange_descriptors(streams: &Streams<'_>, lease: &OwnedFd) -> io::Result<()>
     }
     // What the last line closes is not closed again by its owners.
     mem::forget((null, moved));
-    sys::close_from(LEASE + 1)
+    if layers.has(Layer::Descriptors) { sys::close_from(LEASE + 1) } else { Ok(()) }
 }

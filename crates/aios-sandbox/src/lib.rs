@@ -28,6 +28,7 @@
 mod child;
 mod error;
 mod groups;
+mod layers;
 mod outcome;
 mod plan;
 mod profile;
@@ -37,6 +38,8 @@ mod sys;
 mod wire;
 
 pub use error::Error;
+#[cfg(feature = "mutation")]
+pub use layers::Layer;
 pub use outcome::{Exit, Outcome, STDERR_TAIL, Usage};
 pub use profile::{Capability, ExtraMount, Identity, Limits, Network, Processes, Profile};
 pub use sandbox::{Enforcement, Options, Sandbox};

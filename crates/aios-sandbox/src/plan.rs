@@ -16,7 +16,13 @@ use rustix::{
     mount::OpenTreeFlags,
 };
 
-use crate::{Processes, Profile, sys, sys::mount_attr, wire::Failure};
+use crate::{
+    Processes, Profile,
+    layers::{Layer, Layers},
+    sys,
+    sys::mount_attr,
+    wire::Failure,
+};
 
 /// Symbolic links followed on one path at most, as in the kernel.
 const LINKS_MAX: usize = 40;
@@ -73,7 +79,7 @@ struct Entry {
 
 impl Plan {
     /// Opens all that `profile` grants.
-    pub fn of(profile: &Profile) -> Result<Plan, Failure> {
+    pub fn of(profile: &Profile, layers: &Layers) -> Result<Plan, Failure> {
         let mut plan = Plan::default();
         let mut entries = BTreeMap::new();
         for (paths, access) in [(&profile.read, Access::Read), (&profile.write, Access::Write)] {
@@ -111,7 +117,7 @@ impl Plan {
             entries.insert(mount.target.clone(), entry);
         }
         for (target, entry) in entries {
-            match open(&entry) {
+            match open(&entry, layers) {
                 Ok((directory, mount)) => plan.shown.push(Shown { target, access: entry.access, directory, mount }),
                 Err(Errno::NOENT) if entry.optional => {}
                 Err(error) => return Err(Failure::path(&entry.source)(error)),
@@ -133,7 +139,7 @@ fn add(entries: &mut BTreeMap<PathBuf, Entry>, target: PathBuf, entry: Entry) {
 }
 
 /// Makes a mount of a path on which there must be no symbolic link.
-fn open(entry: &Entry) -> Result<(bool, OwnedFd), Errno> {
+fn open(entry: &Entry, layers: &Layers) -> Result<(bool, OwnedFd), Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let place = rustix::fs::openat2(CWD, &entry.source, flags, Mode::empty(), resolve)?;
@@ -165,6 +171,8 @@ fn open(entry: &Entry) -> Result<(bool, OwnedFd), Errno> {
         Access::Write => mount_attr::NOSUID | mount_attr::NODEV | mount_attr::NOEXEC,
         Access::Device => mount_attr::NOSUID | mount_attr::NOEXEC,
     };
+    let left_out = if layers.has(Layer::ReadOnlyMounts) { 0 } else { mount_attr::RDONLY };
+    let attributes = attributes & !left_out;
     sys::mount_setattr(mount.as_fd(), attributes, true)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
     Ok((kind == FileType::Directory, mount))

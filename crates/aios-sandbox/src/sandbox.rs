@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Outcome, Profile, groups::Groups, server, wire};
+use crate::{Error, Outcome, Profile, groups::Groups, layers::Layers, server, wire};
 
 mod call;
 
@@ -26,6 +26,9 @@ pub struct Options {
     pub program: PathBuf,
     /// What to do where the machine hands no control groups down to this process.
     pub enforcement: Enforcement,
+    /// Layers to leave out.
+    #[cfg(feature = "mutation")]
+    pub without: std::collections::BTreeSet<crate::Layer>,
 }
 
 /// What to do where limits on memory and processes can't be set.
@@ -40,7 +43,12 @@ pub enum Enforcement {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { program: "/proc/self/exe".into(), enforcement: Enforcement::Required }
+        Options {
+            program: "/proc/self/exe".into(),
+            enforcement: Enforcement::Required,
+            #[cfg(feature = "mutation")]
+            without: std::collections::BTreeSet::new(),
+        }
     }
 }
 
@@ -164,7 +172,7 @@ impl Sandbox {
             .spawn()
             .map_err(failed(&program.display().to_string()))?;
         let mut server = Server { process, requests, generation };
-        match greet(&server, self.groups.clone()) {
+        match greet(&server, wire::Setup { groups: self.groups.clone(), layers: self.layers() }) {
             Ok(hello) if hello.missing.is_empty() => Ok(server),
             other => {
                 let _ = server.process.kill();
@@ -175,6 +183,14 @@ impl Sandbox {
                 })
             }
         }
+    }
+
+    /// All of them, but in tests of the layers.
+    fn layers(&self) -> Layers {
+        #[cfg(feature = "mutation")]
+        return Layers::without(&self.options.without);
+        #[cfg(not(feature = "mutation"))]
+        Layers::default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Server>> {
@@ -201,8 +217,8 @@ impl Drop for Sandbox {
 }
 
 /// Tells the server what it needs to know, and hears what the machine lacks.
-fn greet(server: &Server, groups: Option<Groups>) -> std::io::Result<wire::Hello> {
-    wire::send(server.requests.as_fd(), &wire::Setup { groups }, &[])?;
+fn greet(server: &Server, setup: wire::Setup) -> std::io::Result<wire::Hello> {
+    wire::send(server.requests.as_fd(), &setup, &[])?;
     if !call::readable(server.requests.as_fd(), Some(PATIENCE))? {
         return Err(std::io::ErrorKind::TimedOut.into());
     }

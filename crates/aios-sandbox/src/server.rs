@@ -17,6 +17,7 @@ use rustix::{
 use crate::{
     Identity, Network, Processes, Profile, child,
     groups::{Group, Groups},
+    layers::{Layer, Layers},
     plan::Plan,
     sys::{self, Cloned},
     wire::{self, Done, Failure, Hello, Report, Request, Setup},
@@ -63,13 +64,15 @@ struct Call {
 
 /// Serves until the daemon is gone.
 fn serve(handler: Handler) -> io::Result<()> {
+    // What the daemon left open by mistake ends here.
+    sys::close_from(3)?;
     let requests = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     drop(null);
     let Some((setup, _)) = wire::receive::<Setup>(requests.as_fd())? else { return Ok(()) };
     wire::send(requests.as_fd(), &Hello { missing: missing() }, &[])?;
-    let mut server = Server { handler, groups: setup.groups, calls: Vec::new(), next: 0 };
+    let mut server = Server { handler, groups: setup.groups, layers: setup.layers, calls: Vec::new(), next: 0 };
     while server.step(requests.as_fd())? {}
     // Calls end with this process, by the signal that each asked for; groups also reach what left its parent.
     for call in &server.calls {
@@ -101,6 +104,7 @@ fn missing() -> Vec<(String, String)> {
 struct Server {
     handler: Handler,
     groups: Option<Groups>,
+    layers: Layers,
     calls: Vec<Call>,
     /// Number of the next call.
     next: u64,
@@ -180,18 +184,27 @@ impl Server {
             let reason = "without them not all processes of a call can be ended";
             return Err(Failure::unsupported("control groups (version 2)", reason));
         }
-        let plan = Plan::of(&profile)?;
+        let plan = Plan::of(&profile, &self.layers)?;
         let number = self.next;
         self.next += 1;
-        let group = self.groups.as_ref().map(|groups| groups.make(number, &profile.limits)).transpose();
+        let groups = self.groups.as_ref().filter(|_| self.layers.has(Layer::ControlGroup));
+        let group = groups.map(|groups| groups.make(number, &profile.limits)).transpose();
         let group = group.map_err(Failure::at("control group"))?;
         let (wait, lease) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(Failure::during("pipe"))?;
-        let cloned = sys::clone3(namespaces(&profile), group.as_ref().map(|group| group.descriptor.as_fd()));
+        let cloned =
+            sys::clone3(namespaces(&profile, &self.layers), group.as_ref().map(|group| group.descriptor.as_fd()));
         match cloned {
             Ok(Cloned::Child) => {
                 drop(lease);
                 child::run(
-                    child::Start { profile, plan, lease: wait, streams, input_at: request.profile_length },
+                    child::Start {
+                        layers: self.layers.clone(),
+                        profile,
+                        plan,
+                        lease: wait,
+                        streams,
+                        input_at: request.profile_length,
+                    },
                     self.handler,
                 )
             }
@@ -215,23 +228,31 @@ impl Server {
 }
 
 /// Namespaces that the child is born into. That of control groups follows when it is in its group.
-fn namespaces(profile: &Profile) -> u64 {
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    if profile.processes == Processes::Own {
+fn namespaces(profile: &Profile, layers: &Layers) -> u64 {
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
+    if layers.has(Layer::UtsNamespace) {
+        flags |= libc::CLONE_NEWUTS;
+    }
+    if profile.processes == Processes::Own && layers.has(Layer::PidNamespace) {
         flags |= libc::CLONE_NEWPID;
     }
-    if profile.network == Network::None {
+    if profile.network == Network::None && layers.has(Layer::NetworkNamespace) {
         flags |= libc::CLONE_NEWNET;
     }
-    if profile.capabilities.is_empty() {
+    if own_users(profile) {
         flags |= libc::CLONE_NEWUSER;
     }
     flags as u64
 }
 
+/// Whether the child has a user namespace. With a capability over the machine it can't have one.
+pub(crate) fn own_users(profile: &Profile) -> bool {
+    profile.capabilities.is_empty()
+}
+
 /// Root of the child's user namespace is the profile's identity outside, and nobody else exists there.
 fn map_users(profile: &Profile, pid: libc::pid_t) -> io::Result<()> {
-    if !profile.capabilities.is_empty() {
+    if !own_users(profile) {
         return Ok(());
     }
     let (uid, gid) = outside(profile.identity);

@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, Profile, groups::Groups};
+use crate::{Error, Profile, groups::Groups, layers::Layers};
 
 /// Longest message. What may be longer, the profile and the input, travels in memory that the message hands over.
 const MESSAGE_MAX: usize = 16 << 10;
@@ -26,6 +26,8 @@ const DESCRIPTORS_MAX: usize = 4;
 pub struct Setup {
     /// Where calls' control groups are made.
     pub groups: Option<Groups>,
+    /// Layers in force.
+    pub layers: Layers,
 }
 
 /// The server's answer to it.

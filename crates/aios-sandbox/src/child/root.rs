@@ -13,6 +13,7 @@ use rustix::{
 
 use crate::{
     Processes, Profile,
+    layers::{Layer, Layers},
     plan::{Plan, Shown},
     sys::{self, mount_attr},
     wire::Failure,
@@ -33,7 +34,7 @@ pub struct Own {
 }
 
 /// Leaves the machine's file system for the call's.
-pub fn build(profile: &Profile, plan: &Plan) -> Result<Own, Failure> {
+pub fn build(profile: &Profile, plan: &Plan, layers: &Layers) -> Result<Own, Failure> {
     let failed = Failure::during("root file system");
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(&failed)?;
     let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -41,12 +42,15 @@ pub fn build(profile: &Profile, plan: &Plan) -> Result<Own, Failure> {
     let root = new("tmpfs", &[("size", ROOT_SIZE), ("mode", "755")], closed).map_err(&failed)?;
     // While the machine's is still in sight: without one in full view the kernel makes no other.
     let proc = match profile.processes {
-        Processes::Own => {
+        Processes::Own if layers.has(Layer::PidNamespace) => {
             let own = new("proc", &[("subset", "pid")], closed | MountAttrFlags::MOUNT_ATTR_RDONLY);
             Some(own.map_err(|error| Failure::unsupported("/proc of a pid namespace", error))?)
         }
-        Processes::Host => None,
+        Processes::Own | Processes::Host => None,
     };
+    if !layers.has(Layer::Root) {
+        return Ok(Own { proc, scratch: None });
+    }
     attach(root.as_fd(), Path::new(FOR_A_MOMENT)).map_err(&failed)?;
     rustix::process::fchdir(&root).map_err(&failed)?;
     rustix::process::pivot_root(".", ".").map_err(Failure::during("pivot_root"))?;
