@@ -2,7 +2,7 @@
 
 mod capabilities;
 mod files;
-mod filter;
+pub mod filter;
 mod root;
 
 use std::{
@@ -10,6 +10,7 @@ use std::{
     mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     panic,
+    rc::Rc,
 };
 
 use rustix::{
@@ -54,6 +55,8 @@ pub struct Start<'a> {
     pub layers: Layers,
     /// What it may do.
     pub profile: Profile,
+    /// System calls that it may make.
+    pub filters: Rc<filter::Filters>,
     /// Mounts that it will see.
     pub plan: Plan,
     /// Gives one byte when the users are mapped, and is closed when the server is gone.
@@ -70,13 +73,13 @@ pub fn run(start: Start<'_>, handler: Handler) -> ! {
         Ok(input) => input,
         Err(failure) => give_up(start.streams.control, failure),
     };
-    let Start { layers, profile, plan, lease, streams, .. } = start;
+    let Start { layers, profile, filters, plan, lease, streams, .. } = start;
     if let Err(error) = arrange_descriptors(&streams, &lease, &layers) {
         give_up(streams.control, Failure::at("descriptors")(error));
     }
     // Their numbers are closed, or belong to others by now: nothing may close them again.
     mem::forget((plan, lease, streams));
-    if let Err(failure) = give_up_rights(&profile, &layers) {
+    if let Err(failure) = give_up_rights(&profile, &filters, &layers) {
         give_up(sys::borrow(CONTROL), failure);
     }
     let Ok(output) = panic::catch_unwind(|| handler(&input)) else { sys::exit(101) };
@@ -93,7 +96,7 @@ fn give_up(control: BorrowedFd<'_>, failure: Failure) -> ! {
 
 /// Changes what the process sees: users, files, limits. Gives the input.
 fn surround(start: &Start<'_>) -> Result<Vec<u8>, Failure> {
-    let Start { layers, profile, plan, lease, streams, input_at } = start;
+    let Start { layers, profile, plan, lease, streams, input_at, .. } = start;
     die_with_server(lease.as_fd())?;
     wait_for_users(lease.as_fd()).map_err(Failure::at("fork server"))?;
     become_user(profile)?;
@@ -114,7 +117,7 @@ fn surround(start: &Start<'_>) -> Result<Vec<u8>, Failure> {
 }
 
 /// Gives up what the process could do: capabilities, then system calls.
-fn give_up_rights(profile: &Profile, layers: &Layers) -> Result<(), Failure> {
+fn give_up_rights(profile: &Profile, filters: &filter::Filters, layers: &Layers) -> Result<(), Failure> {
     if layers.has(Layer::Capabilities) {
         capabilities::keep_only(profile).map_err(Failure::during("capabilities"))?;
     }
@@ -122,7 +125,7 @@ fn give_up_rights(profile: &Profile, layers: &Layers) -> Result<(), Failure> {
     die_with_server(sys::borrow(LEASE))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Failure::during("dumpable"))?;
     if layers.has(Layer::Seccomp) {
-        filter::install(profile)?;
+        filter::install(filters)?;
     }
     if !layers.has(Layer::Descriptors) {
         return Ok(());

@@ -167,6 +167,8 @@ impl Sandbox {
             .arg(server::ARGUMENT)
             .env_clear()
             .current_dir("/")
+            // Keys pressed at the daemon's terminal are for the daemon, which ends the server in its own time.
+            .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()

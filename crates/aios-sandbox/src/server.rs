@@ -72,7 +72,14 @@ fn serve(handler: Handler) -> io::Result<()> {
     drop(null);
     let Some((setup, _)) = wire::receive::<Setup>(requests.as_fd())? else { return Ok(()) };
     wire::send(requests.as_fd(), &Hello { missing: missing() }, &[])?;
-    let mut server = Server { handler, groups: setup.groups, layers: setup.layers, calls: Vec::new(), next: 0 };
+    let mut server = Server {
+        handler,
+        groups: setup.groups,
+        layers: setup.layers,
+        filters: Default::default(),
+        calls: Vec::new(),
+        next: 0,
+    };
     while server.step(requests.as_fd())? {}
     // Calls end with this process, by the signal that each asked for; groups also reach what left its parent.
     for call in &server.calls {
@@ -105,6 +112,7 @@ struct Server {
     handler: Handler,
     groups: Option<Groups>,
     layers: Layers,
+    filters: child::filter::Cache,
     calls: Vec<Call>,
     /// Number of the next call.
     next: u64,
@@ -172,6 +180,22 @@ impl Server {
         }
     }
 
+    /// Makes the group of the next call, if there are groups.
+    fn group(&mut self, profile: &Profile) -> io::Result<Option<Group>> {
+        let Some(groups) = self.groups.as_ref().filter(|_| self.layers.has(Layer::ControlGroup)) else {
+            return Ok(None);
+        };
+        loop {
+            let number = self.next;
+            self.next += 1;
+            match groups.make(number, &profile.limits) {
+                // Processes of an earlier server's call are still ending there.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result.map(Some),
+            }
+        }
+    }
+
     fn start(
         &mut self,
         request: &Request,
@@ -184,12 +208,9 @@ impl Server {
             let reason = "without them not all processes of a call can be ended";
             return Err(Failure::unsupported("control groups (version 2)", reason));
         }
+        let filters = self.filters.get(&profile)?;
         let plan = Plan::of(&profile, &self.layers)?;
-        let number = self.next;
-        self.next += 1;
-        let groups = self.groups.as_ref().filter(|_| self.layers.has(Layer::ControlGroup));
-        let group = groups.map(|groups| groups.make(number, &profile.limits)).transpose();
-        let group = group.map_err(Failure::at("control group"))?;
+        let group = self.group(&profile).map_err(Failure::at("control group"))?;
         let (wait, lease) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(Failure::during("pipe"))?;
         let cloned =
             sys::clone3(namespaces(&profile, &self.layers), group.as_ref().map(|group| group.descriptor.as_fd()));
@@ -199,6 +220,7 @@ impl Server {
                 child::run(
                     child::Start {
                         layers: self.layers.clone(),
+                        filters,
                         profile,
                         plan,
                         lease: wait,

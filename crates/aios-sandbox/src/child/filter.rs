@@ -2,7 +2,10 @@
 
 mod calls;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use libc::c_long;
 use seccompiler::{
@@ -38,19 +41,51 @@ const PRCTL: [libc::c_int; 6] = [
 const NETLINK: [libc::c_int; 4] =
     [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_NETFILTER, libc::NETLINK_GENERIC];
 
-/// Refuses from now on what the profile has no need of. Nothing takes this back.
-pub fn install(profile: &Profile) -> Result<(), Failure> {
-    let failed = |reason: String| Failure::unsupported("seccomp", reason);
-    for filter in compile(profile).map_err(|error| failed(error.to_string()))? {
-        seccompiler::apply_filter(&filter).map_err(|error| failed(error.to_string()))?;
-    }
-    Ok(())
+/// Filters in the kernel's form, in the order in which they are installed.
+pub type Filters = [BpfProgram; 2];
+
+/// Filters that were made before. Making one takes longer than the rest of a call's confinement.
+#[derive(Default)]
+pub struct Cache(BTreeMap<Kind, Rc<Filters>>);
+
+/// What of a profile decides on its filters.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    programs: bool,
+    sockets: bool,
+    host_network: bool,
+    host_processes: bool,
+    capabilities: BTreeSet<Capability>,
 }
 
-fn compile(profile: &Profile) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+impl Cache {
+    /// The filters for a profile.
+    pub fn get(&mut self, profile: &Profile) -> Result<Rc<Filters>, Failure> {
+        let kind = Kind {
+            programs: !profile.execute.is_empty(),
+            sockets: !profile.sockets.is_empty(),
+            host_network: profile.network == Network::Host,
+            host_processes: profile.processes == Processes::Host,
+            capabilities: profile.capabilities.clone(),
+        };
+        if let Some(filters) = self.0.get(&kind) {
+            return Ok(filters.clone());
+        }
+        let filters = compile(&kind).map_err(|error| Failure::unsupported("seccomp", error))?;
+        Ok(self.0.entry(kind).or_insert(Rc::new(filters)).clone())
+    }
+}
+
+/// Refuses from now on what the profile has no need of. Nothing takes this back.
+pub fn install(filters: &Filters) -> Result<(), Failure> {
+    let installed = filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter));
+    installed.map_err(|error| Failure::unsupported("seccomp", error))
+}
+
+fn compile(kind: &Kind) -> Result<Filters, seccompiler::BackendError> {
     let arch: seccompiler::TargetArch = std::env::consts::ARCH.try_into()?;
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    let allowed = SeccompFilter::new(rules(profile)?, refused, SeccompAction::Allow, arch)?;
+    let allowed = SeccompFilter::new(rules(kind)?, refused, SeccompAction::Allow, arch)?;
     // Its flags lie in memory, where no filter can look. "Not there" makes C libraries take `clone`, which can be looked at.
     let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
     let absent = SeccompFilter::new(clone3, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32), arch)?;
@@ -58,9 +93,9 @@ fn compile(profile: &Profile) -> Result<[BpfProgram; 2], seccompiler::BackendErr
     Ok([absent.try_into()?, allowed.try_into()?])
 }
 
-fn rules(profile: &Profile) -> Result<Rules, seccompiler::BackendError> {
+fn rules(kind: &Kind) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = calls::ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
-    let programs = !profile.execute.is_empty();
+    let programs = kind.programs;
     rules.insert(libc::SYS_clone3, Vec::new());
     let thread = if programs { 0 } else { libc::CLONE_THREAD as u64 };
     let clone = SeccompCmpOp::MaskedEq(NEW_NAMESPACES | thread);
@@ -82,30 +117,30 @@ fn rules(profile: &Profile) -> Result<Rules, seccompiler::BackendError> {
     // To ask only: the new limits are null, of itself.
     rules.insert(libc::SYS_prlimit64, vec![when(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?]);
     rules.insert(libc::SYS_socketpair, vec![when(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::AF_UNIX as u64)?]);
-    network(profile, &mut rules)?;
-    for capability in &profile.capabilities {
+    network(kind, &mut rules)?;
+    for capability in &kind.capabilities {
         rules.extend(calls::of(*capability).iter().map(|call| (*call, Vec::new())));
     }
-    if profile.processes == Processes::Host && profile.capabilities.contains(&Capability::Kill) {
+    if kind.host_processes && kind.capabilities.contains(&Capability::Kill) {
         rules.extend(calls::PROCESSES.iter().map(|call| (*call, Vec::new())));
     }
     Ok(rules)
 }
 
 /// Sockets, by family.
-fn network(profile: &Profile, rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
+fn network(kind: &Kind, rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
     let mut families = Vec::new();
-    if profile.network == Network::Host {
+    if kind.host_network {
         families.extend([libc::AF_INET, libc::AF_INET6]);
-        if profile.capabilities.contains(&Capability::NetRaw) {
+        if kind.capabilities.contains(&Capability::NetRaw) {
             families.push(libc::AF_PACKET);
         }
     }
-    if !profile.sockets.is_empty() {
+    if kind.sockets {
         families.push(libc::AF_UNIX);
     }
     let mut socket = any_of(0, families.iter().map(|family| *family as u64))?;
-    if profile.network == Network::Host {
+    if kind.host_network {
         for protocol in NETLINK {
             socket.push(SeccompRule::new(vec![
                 SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::AF_NETLINK as u64)?,
