@@ -158,7 +158,10 @@ fn become_user(profile: &Profile) -> Result<(), Failure> {
     let failed = Failure::during("identity");
     let own_namespace = own_users(profile);
     let (uid, gid) = if own_namespace { (0, 0) } else { outside(profile.identity) };
-    rustix::thread::set_thread_groups(&[]).map_err(&failed)?;
+    // Where nobody may choose groups there may be none to give up.
+    if !rustix::process::getgroups().map_err(&failed)?.is_empty() {
+        rustix::thread::set_thread_groups(&[]).map_err(&failed)?;
+    }
     let gid = Gid::from_raw(gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(&failed)?;
     if !own_namespace {
