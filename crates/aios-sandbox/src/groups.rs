@@ -14,6 +14,8 @@ use crate::{Enforcement, Error, Limits};
 
 /// Controllers that the limits need.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// Beginning of the name of a directory of calls; the number of the daemon's process and a serial number follow.
+const CALLS: &str = "calls-";
 /// The daemon's own processes, since a group that hands controllers down can't hold any.
 const OWN_LEAF: &str = "daemon";
 
@@ -48,11 +50,12 @@ impl Groups {
         if enforcement == Enforcement::Required && !lacking.is_empty() {
             return Err(missing(format!("{} hands down no {lacking:?} controller", base.display())));
         }
+        remove_abandoned(&base);
         // Numbers begin again when a container's init is started anew, so the name is tried until it is free.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let directory = loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let directory = base.join(format!("calls-{}-{number}", std::process::id()));
+            let directory = base.join(format!("{CALLS}{}-{number}", std::process::id()));
             match fs::create_dir(&directory) {
                 Ok(()) => break directory,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -176,6 +179,17 @@ fn hand_down(group: &Path) -> Vec<String> {
         return enabled;
     }
     offered.iter().filter(enable).map(ToString::to_string).collect()
+}
+
+/// Removes what daemons left that could not clean up.
+fn remove_abandoned(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(CALLS)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            Groups { directory: entry.path(), controllers: Vec::new() }.remove();
+        }
+    }
 }
 
 fn move_self_below(group: &Path) -> bool {

@@ -206,6 +206,9 @@ impl Profile {
                 return refuse(field, format!("{}: {reason}", path.display()));
             }
         }
+        if self.processes == Processes::Own && self.shown().any(|path| path.starts_with("/proc")) {
+            return refuse("processes", "a path below /proc is the machine's: it needs processes = host".into());
+        }
         if self.capabilities.contains(&Capability::Kill) && self.processes == Processes::Own {
             return refuse("capabilities", "kill without processes = host reaches nothing".into());
         }
@@ -223,6 +226,14 @@ impl Profile {
             return refuse("limits", "less than 1 task, 4 MiB of memory or 8 open files: nothing could run".into());
         }
         Ok(())
+    }
+}
+
+impl Profile {
+    /// Paths at which something is shown.
+    fn shown(&self) -> impl Iterator<Item = &PathBuf> {
+        let extra = self.mount_extra.iter().map(|mount| &mount.target);
+        self.read.iter().chain(&self.write).chain(&self.system).chain(&self.execute).chain(extra)
     }
 }
 
@@ -266,6 +277,13 @@ mod tests {
         assert!(refused(with(Capability::NetAdmin)));
         assert!(!refused(with(Capability::SysTime)));
         assert!(!refused(Profile { processes: Processes::Host, ..with(Capability::Kill) }));
+    }
+
+    #[test]
+    fn a_file_of_the_machines_proc_comes_with_the_machines_processes_only() {
+        let profile = Profile { system: vec!["/proc/meminfo".into()], ..Profile::default() };
+        assert!(refused(profile.clone()));
+        assert!(!refused(Profile { processes: Processes::Host, ..profile }));
     }
 
     #[test]

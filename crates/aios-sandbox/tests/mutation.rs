@@ -8,12 +8,14 @@ mod attacks;
 #[path = "escape/ground.rs"]
 mod ground;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aios_sandbox::{Enforcement, Layer, Options, Sandbox};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use ground::Field;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A layer, and a profile with an attempt that nothing else holds.
 const HELD_BY: &[(Layer, &str, &str)] = &[
@@ -66,10 +68,15 @@ fn succeeds(layer: Layer, profile_name: &str, attack_name: &str) -> Result<(), F
     let (_, profile) = profiles.iter().find(|(name, _)| *name == profile_name).unwrap();
     assert!(attacks::all().any(|attack| attack.name == attack_name && !attack.granted.contains(&profile_name)));
     let message = format!("{attack_name}\n{}", serde_json::to_string(&field.ground).unwrap());
-    let outcome =
-        sandbox.run(profile, message.as_bytes(), Duration::from_secs(60)).map_err(|error| error.to_string())?;
+    let outcome = sandbox.run(profile, message.as_bytes(), PATIENCE).map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&outcome.output).into_owned();
-    let damage = field.damage();
+    // A signal that was sent takes its time to end a process.
+    let deadline = Instant::now() + PATIENCE;
+    let mut damage = field.damage();
+    while damage.is_none() && !said.starts_with("ESCAPED") && Instant::now() < deadline {
+        std::thread::yield_now();
+        damage = field.damage();
+    }
     ground::end_outlivers();
     if said.starts_with("ESCAPED") || damage.is_some() {
         Ok(())

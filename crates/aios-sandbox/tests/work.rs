@@ -247,6 +247,20 @@ trials! {
         assert!(numbers(&host) > 2);
     }
 
+    fn a_setting_of_the_kernel_is_written_where_it_is_granted_and_not_beside() {
+        let setting = "/proc/sys/vm/swappiness";
+        let before = fs::read_to_string(setting).unwrap();
+        let profile = Profile {
+            write: vec![setting.into()],
+            processes: Processes::Host,
+            identity: Identity::Daemon,
+            ..Profile::default()
+        };
+        assert_eq!(said(&profile, &format!("write\n{setting}\n{}", before.trim())), "");
+        assert!(said(&profile, "write\n/proc/sys/kernel/panic\n0").starts_with("error: "));
+        assert_eq!(fs::read_to_string(setting).unwrap(), before);
+    }
+
     fn threads_can_be_started() {
         assert_eq!(said(&Profile::default(), "threads"), "4");
     }
