@@ -197,5 +197,9 @@ fn schema<T: JsonSchema>() -> Schema {
 }
 
 fn input<T: Tool>(arguments: &Value) -> Result<T::Input, ToolError> {
+    // Serde would take a list for a struct too: `[]` for one whose fields all have defaults.
+    if !arguments.is_object() {
+        return Err(ToolError::new(Code::InvalidArgument, "the arguments must be an object"));
+    }
     T::Input::deserialize(arguments).map_err(|error| ToolError::new(Code::InvalidArgument, error.to_string()))
 }
