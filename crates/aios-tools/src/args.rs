@@ -1,7 +1,9 @@
 //! Types of arguments that several tools share. What can't be right is refused when the arguments are read.
 
+mod bounded;
 mod name;
 mod path;
 
+pub use bounded::Bounded;
 pub use name::{Interface, UnitName};
 pub use path::{AbsolutePath, PathError};

@@ -18,5 +18,7 @@ mod profile;
 mod recorder;
 mod server;
 pub mod sessions;
+
+mod text;
 pub mod tool;
 pub mod tree;
