@@ -18,6 +18,7 @@ mod profile;
 mod recorder;
 mod server;
 pub mod sessions;
+mod init;
 
 mod text;
 pub mod tool;
