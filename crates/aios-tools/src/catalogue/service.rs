@@ -5,7 +5,7 @@ mod list;
 mod log;
 mod restart;
 mod start;
-mod state;
+pub mod state;
 mod status;
 mod stop;
 
