@@ -122,6 +122,7 @@ impl Tool for Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn what_is_no_event_is_refused() {
@@ -135,5 +136,19 @@ mod tests {
     fn each_event_takes_a_capability_of_its_own() {
         let input = serde_json::from_value(serde_json::json!({"events": ["a/b", "c/d"]})).expect("arguments");
         assert_eq!(Trace::access(&input).capabilities, ["monitor:trace:a/b", "monitor:trace:c/d"]);
+    }
+
+    #[test]
+    fn thread_switches_are_counted_where_the_kernel_lets_this_be_traced() {
+        let arguments =
+            serde_json::json!({"events": ["sched/sched_switch", "raw_syscalls/sys_enter"], "duration_ms": 300});
+        match Trace::run(serde_json::from_value(arguments).expect("arguments"), &Host::device()) {
+            Ok(output) => {
+                // This very call sleeps, which takes a system call and a switch.
+                assert!(output.events.iter().all(|event| event.count > 0), "{output:?}");
+                assert!(Host::device().names(INSTANCES).iter().all(|name| !name.starts_with("aios-")));
+            }
+            Err(failure) => assert!(matches!(failure.code, Code::Unsupported | Code::PermissionDenied), "{failure}"),
+        }
     }
 }

@@ -104,7 +104,7 @@ impl Tool for List {
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {
-        let mut found = measure(host, Duration::from_millis(input.interval_ms.get()))?;
+        let mut found = measure(host, Duration::from_millis(input.interval_ms.get()));
         found.retain(|(stat, _)| input.kernel || !stat.is_of_kernel());
         match input.sort {
             Sort::Cpu => found.sort_by(|(a, busy_a), (b, busy_b)| busy_b.total_cmp(busy_a).then(a.pid.cmp(&b.pid))),
@@ -119,28 +119,30 @@ impl Tool for List {
 }
 
 /// All processes, each with its share of one processor during `interval`, or since it started.
-fn measure(host: &Host, interval: Duration) -> Result<Vec<(Stat, f64)>, ToolError> {
+fn measure(host: &Host, interval: Duration) -> Vec<(Stat, f64)> {
     if interval.is_zero() {
         let uptime = host.text("/proc/uptime").unwrap_or_default();
         let now: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default();
-        let share = |stat: &Stat| stat.cpu.as_secs_f64() / (now - stat.started_s()).max(0.01);
-        return Ok(Stat::all(host)
-            .into_iter()
-            .map(|stat| (share(&stat), stat))
-            .map(|(share, stat)| (stat, share))
-            .collect());
+        return with_shares(host, |stat| stat.cpu.as_secs_f64() / (now - stat.started_s()).max(0.01));
     }
     let before: BTreeMap<(Pid, u64), Duration> =
         Stat::all(host).into_iter().map(|stat| ((stat.pid, stat.start_ticks), stat.cpu)).collect();
     let begin = Instant::now();
     thread::sleep(interval);
     let elapsed = begin.elapsed().as_secs_f64();
-    let share = |stat: &Stat| {
+    with_shares(host, |stat| {
         // One that started meanwhile has used all its time meanwhile.
         let earlier = before.get(&(stat.pid, stat.start_ticks)).copied().unwrap_or_default();
         stat.cpu.saturating_sub(earlier).as_secs_f64() / elapsed
+    })
+}
+
+fn with_shares(host: &Host, share: impl Fn(&Stat) -> f64) -> Vec<(Stat, f64)> {
+    let with_share = |stat: Stat| {
+        let share = share(&stat);
+        (stat, share)
     };
-    Ok(Stat::all(host).into_iter().map(|stat| (share(&stat), stat)).map(|(share, stat)| (stat, share)).collect())
+    Stat::all(host).into_iter().map(with_share).collect()
 }
 
 fn describe(stat: Stat, busy: f64, host: &Host) -> Process {
@@ -197,7 +199,7 @@ mod tests {
                 number = std::hint::black_box(number.wrapping_mul(31));
             }
         });
-        let found = measure(&host, Duration::from_millis(300)).expect("measure");
+        let found = measure(&host, Duration::from_millis(300));
         spin.join().expect("spin");
         let (_, busy) = found.iter().find(|(stat, _)| stat.pid.to_system() == me).expect("this process");
         assert!(*busy > 0.0);

@@ -175,7 +175,7 @@ mod tests {
         let records =
             [Ok("3,1,1,-;one\n"), Err(Errno::PIPE), Ok("7,3,3,-;three\n"), Ok("4,4,4,-;four\n"), Ok("2,5,5,-;five\n")];
         let texts = |count, level| -> Vec<String> {
-            let output = last(Records(records.clone().into()), count, level).expect("log");
+            let output = last(Records(records.into()), count, level).expect("log");
             output.messages.into_iter().map(|message| message.text).collect()
         };
         assert_eq!(texts(2, Level::Debug), ["four", "five"]);
