@@ -111,6 +111,14 @@ impl Access {
         with
     }
 
+    /// Making, replacing or removing the argument `path`, which takes `fs:write:<path>` and shows the folder that it lies
+    /// in: a file that is shown by itself can be changed, but its name can't be given to another.
+    #[must_use]
+    pub fn replaces(self, path: &AbsolutePath) -> Self {
+        let shown = path.parent().filter(|parent| parent.as_str() != "/");
+        self.and(format!("fs:write:{path}")).changes(shown.as_ref().unwrap_or(path))
+    }
+
     /// Reading `path`, which the tool, not its caller, has chosen.
     #[must_use]
     pub fn sees(mut self, path: impl AsRef<Path>) -> Self {

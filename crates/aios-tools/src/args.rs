@@ -5,5 +5,8 @@ mod name;
 mod path;
 
 pub use bounded::Bounded;
+mod count;
+
+pub use count::Count;
 pub use name::{Interface, UnitName};
 pub use path::{AbsolutePath, PathError};
