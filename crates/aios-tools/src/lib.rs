@@ -23,3 +23,6 @@ mod init;
 mod text;
 pub mod tool;
 pub mod tree;
+
+mod replacement;
+mod beneath;
