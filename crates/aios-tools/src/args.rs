@@ -3,6 +3,7 @@
 mod bounded;
 mod name;
 mod path;
+mod url;
 
 pub use bounded::Bounded;
 mod count;
@@ -10,3 +11,4 @@ mod count;
 pub use count::Count;
 pub use name::{Interface, UnitName};
 pub use path::{AbsolutePath, PathError};
+pub use url::WebUrl;

@@ -24,5 +24,6 @@ mod text;
 pub mod tool;
 pub mod tree;
 
+mod http;
 mod replacement;
 mod beneath;

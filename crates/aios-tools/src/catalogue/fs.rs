@@ -16,7 +16,7 @@ mod move_;
 mod read;
 mod remove;
 mod search;
-mod stat;
+pub(in crate::catalogue) mod stat;
 mod symlink;
 mod tail;
 mod transfer;

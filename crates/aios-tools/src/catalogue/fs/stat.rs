@@ -100,6 +100,8 @@ impl Tool for Stat {
     }
 }
 
+// 32 bits wide on some machines.
+#[allow(clippy::useless_conversion)]
 fn output(kind: Kind, status: &Status) -> Output {
     Output {
         kind,
@@ -108,17 +110,17 @@ fn output(kind: Kind, status: &Status) -> Output {
         mode: format!("{:04o}", status.st_mode & 0o7777),
         uid: status.st_uid,
         gid: status.st_gid,
-        links: status.st_nlink as u64,
-        modified: time(status.st_mtime, status.st_mtime_nsec as u64),
-        changed: time(status.st_ctime, status.st_ctime_nsec as u64),
-        accessed: time(status.st_atime, status.st_atime_nsec as u64),
+        links: status.st_nlink.into(),
+        modified: time(status.st_mtime, status.st_mtime_nsec),
+        changed: time(status.st_ctime, status.st_ctime_nsec),
+        accessed: time(status.st_atime, status.st_atime_nsec),
         target: None,
         attributes: Vec::new(),
     }
 }
 
 /// A file's time; the text of the number where no calendar reaches so far.
-pub(super) fn time(seconds: i64, nanoseconds: u64) -> String {
+pub(in crate::catalogue) fn time(seconds: i64, nanoseconds: u64) -> String {
     jiff::Timestamp::new(seconds, nanoseconds as i32).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 

@@ -101,7 +101,7 @@ impl Tool for Usage {
             Ok(if Instant::now() > end { Next::Stop } else { Next::On })
         })?;
         let mut largest: Vec<Part> = parts.into_iter().map(|(name, disk_bytes)| Part { name, disk_bytes }).collect();
-        largest.sort_by(|a, b| b.disk_bytes.cmp(&a.disk_bytes));
+        largest.sort_by_key(|part| std::cmp::Reverse(part.disk_bytes));
         largest.truncate(input.limit.index());
         Ok(Output {
             disk_bytes,
