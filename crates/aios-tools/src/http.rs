@@ -84,6 +84,7 @@ impl Resolver for Checked {
 }
 
 /// Makes requests.
+#[derive(Clone)]
 pub(crate) struct Client {
     agent: Agent,
 }
@@ -113,7 +114,20 @@ impl Client {
 
     /// `GET`, following redirects on the same server.
     pub(crate) fn get(&self, url: &WebUrl, accept: &str) -> Result<(WebUrl, Response<Body>), ToolError> {
-        self.follow(url, |url| self.agent.get(url).header(header::ACCEPT, accept).call())
+        self.get_with(url, &[(header::ACCEPT.as_str(), accept)])
+    }
+
+    /// `GET` with headers of one's own.
+    pub(crate) fn get_with(
+        &self,
+        url: &WebUrl,
+        headers: &[(&str, &str)],
+    ) -> Result<(WebUrl, Response<Body>), ToolError> {
+        self.follow(url, |url| {
+            let request =
+                headers.iter().fold(self.agent.get(url), |request, (name, value)| request.header(*name, *value));
+            request.call()
+        })
     }
 
     /// `HEAD`, following redirects on the same server.

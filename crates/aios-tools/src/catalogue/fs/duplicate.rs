@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What is left of what one call may copy.
-pub(super) struct Copier {
+pub(in crate::catalogue) struct Copier {
     bytes: u64,
     names: u64,
     set_id: SetId,
@@ -28,7 +28,7 @@ pub(super) struct Copier {
 
 /// What becomes of the bits that make a program run with its owner's rights.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum SetId {
+pub(in crate::catalogue) enum SetId {
     /// A second file has none.
     Drop,
     /// The file is the same, elsewhere.
@@ -37,13 +37,13 @@ pub(super) enum SetId {
 
 impl Copier {
     /// Copies up to 16 GiB and 100,000 names.
-    pub(super) fn new(set_id: SetId) -> Self {
+    pub(in crate::catalogue) fn new(set_id: SetId) -> Self {
         Copier { bytes: 16 << 30, names: 100_000, set_id }
     }
 
     /// Copies the entry `name` of `from` to the new entry `new` of `to`, with mode, owner, times and extended
     /// attributes. Where it fails, a part of it may be left.
-    pub(super) fn copy(
+    pub(in crate::catalogue) fn copy(
         &mut self,
         (from, name): (&OwnedFd, &CStr),
         (to, new): (&OwnedFd, &CStr),

@@ -12,7 +12,7 @@ use crate::beneath::{Kind, open_beneath};
 
 /// Removes what has the name `name` in `folder`, with all below it, and returns how many names it removed. Stops at
 /// what belongs to another file system ([`Errno::XDEV`]), and where folders lie too deep ([`Errno::NAMETOOLONG`]).
-pub(super) fn remove(folder: &OwnedFd, name: &CStr) -> Result<u64, Errno> {
+pub(in crate::catalogue) fn remove(folder: &OwnedFd, name: &CStr) -> Result<u64, Errno> {
     let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     remove_below(folder, name, stat.st_dev, 0)
 }
