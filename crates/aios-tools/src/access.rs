@@ -32,6 +32,8 @@ pub struct Access {
     pub processes: Processes,
     /// Linux capabilities that it keeps, without which the kernel refuses the operation.
     pub privileges: Vec<Privilege>,
+    /// Largest file that it makes, in bytes, where that can be more than what suffices for most tools.
+    pub file_size_max: Option<u64>,
 }
 
 /// Whose network a call sees.
@@ -165,6 +167,13 @@ impl Access {
     #[must_use]
     pub fn among_processes(mut self) -> Self {
         self.processes = Processes::Host;
+        self
+    }
+
+    /// Making files of up to `bytes`.
+    #[must_use]
+    pub fn with_files_of(mut self, bytes: u64) -> Self {
+        self.file_size_max = Some(bytes);
         self
     }
 

@@ -112,7 +112,7 @@ mod tests {
         let host = Host::below(folder.path());
         let changed = call::<Chmod>(&host, json!({"path": "/f", "mode": "0644"})).expect("chmod");
         assert_eq!(changed, json!({"old_mode": "0600", "mode": "0644"}));
-        check_inverse::<Chmod>(folder.path(), json!({"path": "/f", "mode": "000"}));
+        check_inverse::<Chmod>(folder.path(), json!({"path": "/f", "mode": "0400"}));
         fs::set_permissions(&at, fs::Permissions::from_mode(0o4755)).expect("chmod");
         check_inverse::<Chmod>(folder.path(), json!({"path": "/f", "mode": "0755"}));
     }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{duplicate::SetId, transfer::Transfer};
+use super::{
+    duplicate::{BYTES_MAX, SetId},
+    transfer::Transfer,
+};
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
@@ -57,7 +60,7 @@ impl Tool for Copy {
 
     fn access(input: &Input) -> Access {
         let access = Access::default().reads(&input.from).replaces(&input.to);
-        access.with(Privilege::FileOwner).with(Privilege::WriteAll)
+        access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(BYTES_MAX)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

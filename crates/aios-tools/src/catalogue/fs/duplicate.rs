@@ -19,6 +19,9 @@ use crate::{
     beneath::{Kind, open_beneath, text_of},
 };
 
+/// Bytes that one call copies at most.
+pub(in crate::catalogue) const BYTES_MAX: u64 = 16 << 30;
+
 /// What is left of what one call may copy.
 pub(in crate::catalogue) struct Copier {
     bytes: u64,
@@ -38,7 +41,7 @@ pub(in crate::catalogue) enum SetId {
 impl Copier {
     /// Copies up to 16 GiB and 100,000 names.
     pub(in crate::catalogue) fn new(set_id: SetId) -> Self {
-        Copier { bytes: 16 << 30, names: 100_000, set_id }
+        Copier { bytes: BYTES_MAX, names: 100_000, set_id }
     }
 
     /// Copies the entry `name` of `from` to the new entry `new` of `to`, with mode, owner, times and extended

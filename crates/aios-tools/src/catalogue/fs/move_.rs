@@ -6,7 +6,11 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{duplicate::SetId, remove::remove, transfer::Transfer};
+use super::{
+    duplicate::{BYTES_MAX, SetId},
+    remove::remove,
+    transfer::Transfer,
+};
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
@@ -58,7 +62,7 @@ impl Tool for Move {
 
     fn access(input: &Input) -> Access {
         let access = Access::needs(format!("fs:read:{}", input.from)).replaces(&input.from).replaces(&input.to);
-        access.with(Privilege::FileOwner).with(Privilege::WriteAll)
+        access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(BYTES_MAX)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    remote::Web,
+    remote::{RECEIVED_MAX, Web},
     repository::{failed, open, options, text},
 };
 use crate::{
@@ -125,7 +125,7 @@ impl Tool for Clone {
         if let Some(from) = &input.from {
             access = access.reads(from);
         }
-        access.replaces(&input.path).with(Privilege::FileOwner).with(Privilege::WriteAll)
+        access.replaces(&input.path).with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(RECEIVED_MAX)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

@@ -22,7 +22,7 @@ use crate::{
 /// Most that is sent at once: names of commits.
 const SENT_MAX: usize = 16 << 20;
 /// Most that one answer may hold.
-const RECEIVED_MAX: u64 = 4 << 30;
+pub(super) const RECEIVED_MAX: u64 = 4 << 30;
 
 /// The web as git's library wants it.
 pub(super) struct Web {
@@ -31,9 +31,12 @@ pub(super) struct Web {
     failure: Arc<Mutex<Option<ToolError>>>,
 }
 
+/// Makes a request with a body.
+type Call = Box<dyn FnOnce(&[u8]) -> Result<Response<Body>, ToolError> + Send>;
+
 /// A request that is made when its answer is read for the first time: the library writes the body after it asked.
 struct Exchange {
-    call: Option<Box<dyn FnOnce(&[u8]) -> Result<Response<Body>, ToolError> + Send>>,
+    call: Option<Call>,
     sent: Vec<u8>,
     headers: io::Cursor<Vec<u8>>,
     body: Option<Box<dyn Read + Send>>,

@@ -111,7 +111,7 @@ impl Tool for Download {
 
     fn access(input: &Input) -> Access {
         let access = http::access("fetch", &input.url, Reach::of(input.local)).replaces(&input.path);
-        access.with(Privilege::FileOwner).with(Privilege::WriteAll)
+        access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(input.max_bytes.get())
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {
