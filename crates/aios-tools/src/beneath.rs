@@ -88,8 +88,16 @@ impl Tree {
 
     /// Opens what is at `path`.
     pub(crate) fn open(&self, path: &AbsolutePath, flags: OFlags) -> Result<OwnedFd, ToolError> {
-        let relative = if path.as_str() == "/" { "." } else { &path.as_str()[1..] };
-        open_beneath(&self.root, relative, flags).map_err(|error| refused(path, error))
+        open_beneath(&self.root, relative(path), flags).map_err(|error| refused(path, error))
+    }
+
+    /// Opens what is at `path`; `None` where nothing is, or only through a link or something that is no folder.
+    pub(crate) fn find(&self, path: &AbsolutePath, flags: OFlags) -> Result<Option<OwnedFd>, ToolError> {
+        match open_beneath(&self.root, relative(path), flags) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(refused(path, error)),
+        }
     }
 
     /// Opens the folder at `path` for reading.
@@ -150,6 +158,11 @@ impl Place {
         let synced = open_beneath(&self.folder, ".", OFlags::RDONLY | OFlags::DIRECTORY).and_then(rustix::fs::fsync);
         synced.map_err(|error| self.failed(error))
     }
+}
+
+/// `path` from the root on.
+fn relative(path: &AbsolutePath) -> &str {
+    if path.as_str() == "/" { "." } else { &path.as_str()[1..] }
 }
 
 /// Opens `path` below `folder`, without links.

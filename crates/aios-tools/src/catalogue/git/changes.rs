@@ -232,18 +232,14 @@ impl ConsumeHunk for Hunks {
 }
 
 /// A file of the repository's folder as it is now: kind and contents; `None` where there is none. A link's contents are
-/// where it leads.
+/// where it leads. Behind a link that stands in for a folder there is nothing that belongs to the repository.
 pub(super) fn file(host: &Host, root: &AbsolutePath, path: &BStr) -> Result<Option<(EntryKind, Vec<u8>)>, ToolError> {
     let refused = |why: &str| ToolError::new(Code::InvalidArgument, format!("{}: {why}", text(path, PATH_MAX)));
     let name = std::str::from_utf8(path).map_err(|_| refused("names that are not UTF-8 are not supported"))?;
     let root = root.as_str().trim_end_matches('/');
     let path = AbsolutePath::new(format!("{root}/{name}")).map_err(|error| refused(&error.to_string()))?;
     let tree = Tree::of(host)?;
-    let opened = match tree.open(&path, OFlags::PATH) {
-        Ok(opened) => opened,
-        Err(error) if error.code == Code::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(opened) = tree.find(&path, OFlags::PATH)? else { return Ok(None) };
     let stat = rustix::fs::fstat(&opened).map_err(|error| crate::beneath::refused(&path, error))?;
     match Kind::of(&stat) {
         Kind::File => {

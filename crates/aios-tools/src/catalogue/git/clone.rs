@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CString,
-    fs,
+    fs, io,
     path::Path,
     sync::{PoisonError, atomic::AtomicBool},
     time::Duration,
@@ -343,7 +343,11 @@ fn write_files(repository: &Repository, commit: ObjectId) -> gix::Result<usize> 
     let folder = repository.workdir().expect("invariant: the copy was made with files").to_owned();
     let (discard, never) = (gix::progress::Discard, AtomicBool::new(false));
     let objects = repository.objects.clone().into_arc().map_err(gix::Error::from_error)?;
-    gix::worktree::state::checkout(&mut index, folder, objects, &discard, &discard, &never, options)?;
+    let written = gix::worktree::state::checkout(&mut index, folder, objects, &discard, &discard, &never, options)?;
+    if let Some(collision) = written.collisions.first() {
+        let text = format!("{} stands twice in the commit, or in the way of another file", collision.path);
+        return Err(gix::Error::from_error(io::Error::other(text)));
+    }
     index.write(gix::index::write::Options::default())?;
     Ok(index.entries().len())
 }

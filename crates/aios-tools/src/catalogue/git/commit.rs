@@ -16,7 +16,7 @@ use super::{
     repository::{branch, failed, files, head, open},
 };
 use crate::{
-    access::Access,
+    access::{Access, Privilege},
     args::AbsolutePath,
     error::{Code, ToolError},
     host::Host,
@@ -102,7 +102,7 @@ impl Tool for Commit {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::needs(format!("fs:read:{}", input.path)).writes(&input.path)
+        Access::needs(format!("fs:read:{}", input.path)).writes(&input.path).with(Privilege::WriteAll)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::catalogue::{
         fs::testing::{call, check_inverse},
-        git::{status::Status, testing::Repo},
+        git::{diff::Diff, status::Status, testing::Repo},
     };
 
     #[test]
@@ -274,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn a_link_takes_the_place_of_a_folder() {
+        let repo = Repo::new();
+        let folder = repo.folder.path().join("r/a");
+        repo.write("a/x", "x\n");
+        repo.write("b/x", "x\n");
+        repo.commit("First");
+        fs::remove_dir_all(&folder).expect("remove");
+        symlink("b", &folder).expect("link");
+        let diff = call::<Diff>(&repo.host, json!({"path": "/r"})).expect("diff");
+        assert_eq!(diff["files"], json!([{"path": "a/x", "change": "deleted"}]));
+        let second = repo.commit("Second");
+        let changes = json!([{"path": "a", "change": "added"}, {"path": "a/x", "change": "deleted"}]);
+        assert_eq!(second["changes"], changes);
+        assert_eq!(call::<Status>(&repo.host, json!({"path": "/r"})).expect("status")["clean"], true);
+    }
+
+    #[test]
     fn what_is_outside_or_within_git_can_not_be_committed() {
         let repo = Repo::new();
         repo.write("a", "a\n");
@@ -283,10 +300,12 @@ mod tests {
             arguments.as_object_mut().expect("object").extend(more.as_object().expect("object").clone());
             call::<Commit>(&repo.host, arguments).expect_err("refused").code
         };
-        for bad in ["../x", "/etc/passwd", ".git/config", "sub/.GIT/config", "", "out/passwd", "a/../a"] {
+        for bad in ["../x", "/etc/passwd", ".git/config", "sub/.GIT/config", "", "a/../a"] {
             assert_eq!(code(json!({"files": [bad]})), Code::InvalidArgument, "{bad}");
         }
-        assert_eq!(code(json!({"files": ["none"]})), Code::NotFound);
+        for none in ["none", "out/passwd", "a/b"] {
+            assert_eq!(code(json!({"files": [none]})), Code::NotFound, "{none}");
+        }
         assert_eq!(code(json!({"message": " \n"})), Code::InvalidArgument);
         assert_eq!(code(json!({"author_name": "a\nparent 0"})), Code::InvalidArgument);
         assert_eq!(code(json!({"author_email": "a> <b"})), Code::InvalidArgument);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::repository::{failed, options};
 use crate::{
-    access::Access,
+    access::{Access, Privilege},
     args::AbsolutePath,
     error::{Code, ToolError},
     host::Host,
@@ -53,7 +53,7 @@ impl Tool for Init {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().writes(&input.path)
+        Access::default().writes(&input.path).with(Privilege::WriteAll)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

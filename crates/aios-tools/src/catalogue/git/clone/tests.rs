@@ -1,5 +1,6 @@
 use std::{io::Write, os::unix::fs::PermissionsExt as _};
 
+use gix::objs::tree::{Entry, EntryKind};
 use serde_json::json;
 
 use super::*;
@@ -121,4 +122,62 @@ fn a_repository_is_cloned_from_a_folder() {
     assert!(!at("third").exists());
     let error = call::<Clone>(&repo.host, json!({"from": "/copy/a", "path": "/third"})).expect_err("a file");
     assert_eq!(error.code, Code::InvalidArgument);
+}
+
+/// Commits a tree of these entries to the repository, however wrong they are.
+fn commit_raw(at: &Path, entries: &[(EntryKind, &str, ObjectId)]) {
+    let repository = reopen(at).expect("open");
+    let entry = |(kind, name, oid): &(EntryKind, &str, ObjectId)| Entry {
+        mode: (*kind).into(),
+        filename: (*name).into(),
+        oid: *oid,
+    };
+    let tree = gix::objs::Tree { entries: entries.iter().map(entry).collect() };
+    let tree = repository.write_object(&tree).expect("tree").detach();
+    let parents: [ObjectId; 0] = [];
+    let author = gix::actor::SignatureRef { name: "a".into(), email: "b".into(), time: "0 +0000" };
+    let commit = gix::objs::Commit {
+        tree,
+        parents: parents.into_iter().collect(),
+        author: author.to_owned().expect("author"),
+        committer: author.to_owned().expect("committer"),
+        encoding: None,
+        message: "m".into(),
+        extra_headers: Vec::new(),
+    };
+    let commit = repository.write_object(&commit).expect("commit").detach();
+    repository.reference("refs/heads/main", commit, PreviousValue::Any, "m").expect("reference");
+}
+
+#[test]
+fn a_hostile_tree_writes_nothing_but_its_own_files() {
+    let repo = Repo::new();
+    let at = repo.folder.path().join("r");
+    fs::create_dir(repo.folder.path().join("outside")).expect("mkdir");
+    let (file, link, folder) = {
+        let repository = reopen(&at).expect("open");
+        let file = repository.write_blob(b"owned").expect("blob").detach();
+        let link = repository.write_blob(b"../outside").expect("blob").detach();
+        let entry = Entry { mode: EntryKind::Blob.into(), filename: "x".into(), oid: file };
+        let folder = repository.write_object(&gix::objs::Tree { entries: vec![entry] }).expect("tree").detach();
+        (file, link, folder)
+    };
+    for (case, entries) in [
+        ("git's folder", vec![(EntryKind::Tree, ".git", folder)]),
+        ("git's folder in capitals", vec![(EntryKind::Tree, ".GIT", folder)]),
+        ("the folder above", vec![(EntryKind::Tree, "..", folder)]),
+        ("a path as a name", vec![(EntryKind::Blob, "../outside/x", file)]),
+        ("an absolute name", vec![(EntryKind::Blob, "/x", file)]),
+        ("a link and a folder of one name", vec![(EntryKind::Link, "a", link), (EntryKind::Tree, "a", folder)]),
+    ] {
+        commit_raw(&at, &entries);
+        let cloned = call::<Clone>(&repo.host, json!({"from": "/r", "path": "/copy"}));
+        let inside = repo.folder.path().join("copy");
+        assert!(!inside.join(".git/x").exists() && !inside.join(".GIT/x").exists(), "{case}");
+        assert_eq!(fs::read_dir(repo.folder.path().join("outside")).expect("folder").count(), 0, "{case}");
+        assert!(!repo.folder.path().join("x").exists(), "{case}");
+        // Only the repository and the folder outside are left of what failed.
+        let left = fs::read_dir(repo.folder.path()).expect("folder").count();
+        assert_eq!((cloned.err().map(|error| error.code), left), (Some(Code::Failed), 2), "{case}");
+    }
 }
