@@ -5,25 +5,23 @@
 pub mod access;
 pub mod approvals;
 pub mod args;
+mod beneath;
 pub mod catalogue;
 mod confined;
 pub mod daemon;
 pub mod error;
 mod grpc;
 pub mod host;
+mod http;
+mod init;
 pub mod job;
 pub mod journal;
 pub mod pipeline;
 mod profile;
 mod recorder;
+mod replacement;
 mod server;
 pub mod sessions;
-mod init;
-
 mod text;
 pub mod tool;
 pub mod tree;
-
-mod http;
-mod replacement;
-mod beneath;
