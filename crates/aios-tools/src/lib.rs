@@ -25,3 +25,8 @@ pub mod sessions;
 mod text;
 pub mod tool;
 pub mod tree;
+
+mod program;
+mod sockets;
+#[cfg(test)]
+mod testing;
