@@ -17,6 +17,11 @@ pub fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
+/// `value` with three digits after the point: milliseconds, for times of seconds.
+pub fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +35,6 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        assert_eq!(tenths(99.949_999), 99.9);
+        assert_eq!((tenths(99.949_999), thousandths(6_599.421_921)), (99.9, 6_599.422));
     }
 }

@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{nft, pending, rule::Rule};
 use crate::{
@@ -100,6 +99,8 @@ impl Tool for AddRule {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::{
         catalogue::firewall::show::Show,

@@ -157,10 +157,9 @@ impl Rule {
                 return refused("ports go from first to last, and begin at 1");
             }
         }
-        if let (Some(source), Some(destination)) = (self.source, self.destination) {
-            if source.prefix().address.is_ipv4() != destination.prefix().address.is_ipv4() {
-                return refused("source and destination must both be of IPv4, or both of IPv6");
-            }
+        let is_ipv4 = |network: Network| network.prefix().address.is_ipv4();
+        if self.source.zip(self.destination).is_some_and(|(source, to)| is_ipv4(source) != is_ipv4(to)) {
+            return refused("source and destination must both be of IPv4, or both of IPv6");
         }
         if self.connections.iter().enumerate().any(|(at, state)| self.connections[..at].contains(state)) {
             return refused("connections names a state twice");

@@ -18,6 +18,7 @@ use crate::{
     args::{Count, HostName},
     error::ToolError,
     host::Host,
+    text::thousandths,
     tool::{Example, Origin, Risk, Tool, ToolSpec},
 };
 
@@ -109,15 +110,14 @@ impl Tool for Ping {
                 times.push(start.elapsed().as_secs_f64() * 1000.0);
             }
         }
-        let rounded = |ms: f64| (ms * 1000.0).round() / 1000.0;
         let received = times.len() as u64;
         Ok(Output {
             address,
             sent: input.count.get(),
             received,
-            least_ms: times.iter().copied().reduce(f64::min).map(rounded),
-            mean_ms: (received > 0).then(|| rounded(times.iter().sum::<f64>() / received as f64)),
-            most_ms: times.iter().copied().reduce(f64::max).map(rounded),
+            least_ms: times.iter().copied().reduce(f64::min).map(thousandths),
+            mean_ms: (received > 0).then(|| thousandths(times.iter().sum::<f64>() / received as f64)),
+            most_ms: times.iter().copied().reduce(f64::max).map(thousandths),
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     args::{Count, HostName},
     error::ToolError,
     host::Host,
+    text::tenths,
     tool::{Example, Origin, Risk, Tool, ToolSpec},
 };
 
@@ -83,7 +84,7 @@ impl Tool for Probe {
             let start = Instant::now();
             let result = TcpStream::connect_timeout(&SocketAddr::new(address, input.port.get()), timeout);
             output.open = result.is_ok();
-            let latency_ms = (start.elapsed().as_secs_f64() * 1e5).round() / 100.0;
+            let latency_ms = tenths(start.elapsed().as_secs_f64() * 1000.0);
             output.attempts.push(Attempt { address, latency_ms, reason: result.err().map(|error| error.to_string()) });
             if output.open {
                 break;
