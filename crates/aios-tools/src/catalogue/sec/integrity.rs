@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::Access,
+    access::{Access, Privilege},
     error::ToolError,
     host::Host,
     text::plain,
@@ -80,7 +80,7 @@ impl Tool for Integrity {
     type Output = Output;
 
     fn access(_: &Input) -> Access {
-        let access = Access::needs("sec:read:integrity").among_processes();
+        let access = Access::needs("sec:read:integrity").among_processes().with(Privilege::SysPtrace);
         ["/sys/kernel/security", "/sys/module", "/sys/block", "/sys/devices/virtual/block"]
             .iter()
             .fold(access, Access::sees)
@@ -88,7 +88,7 @@ impl Tool for Integrity {
 
     fn run(_: Input, host: &Host) -> Result<Output, ToolError> {
         // Of the first process: what the sandbox shows as its root is its own.
-        let mounts = host.text("/proc/1/mountinfo").or_else(|_| host.text("/proc/self/mountinfo"))?;
+        let mounts = host.text("/proc/1/mountinfo")?;
         let (root_kind, root_read_only) = root(&mounts).unwrap_or_default();
         let tainted = host.line("/proc/sys/kernel/tainted").and_then(|line| line.trim().parse().ok()).unwrap_or(0_u64);
         let command_line = host.line("/proc/cmdline").unwrap_or_default();
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_bare_system_is_not_said_to_be_protected() {
         let (_folder, host) = system(&[
-            ("/proc/self/mountinfo", "broken\n20 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"),
+            ("/proc/1/mountinfo", "broken\n20 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"),
             ("/proc/sys/kernel/tainted", "4609\n"),
             ("/proc/cmdline", "roothash= quiet\n"),
         ]);
