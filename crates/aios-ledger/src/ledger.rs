@@ -24,6 +24,7 @@ use crate::{
     error::{LedgerError, ReadError},
     medium::{Medium, OnDisk},
     read::Snapshot,
+    redact::Redactor,
 };
 use queue::Queue;
 use signing::Signing;
@@ -106,6 +107,12 @@ pub fn signer(keys: &Path) -> Result<Signer, LedgerError> {
     Ok(signer)
 }
 
+/// Takes secrets out of entries, by a salt of the device whose keys are in the folder `keys`. Its secret is made where there
+/// is none.
+pub fn redactor(keys: &Path) -> Result<Redactor, LedgerError> {
+    Ok(Redactor::new(&Seed::open_or_make(&keys.join(SECRET_FILE))?))
+}
+
 /// The public keys in the folder `keys`, which check the ledger of the device that made them.
 pub fn verifier(keys: &Path) -> Result<Verifier, LedgerError> {
     let path = keys.join(PUBLIC_FILE);
@@ -136,7 +143,8 @@ impl Ledger {
         Ok(Ledger { shared, signing })
     }
 
-    /// Records `entry`, and returns when it is on the disk. Threads that do so at the same time share one writing.
+    /// Records `entry`, and returns when it is on the disk. Threads that do so at the same time share one writing. It blocks
+    /// for as long as the disk takes: asynchronous code calls it where it may block.
     ///
     /// After an error the entry may still turn up in the ledger, if the disk failed at the very end; what is on the disk
     /// when this returns a receipt stays there.

@@ -29,7 +29,7 @@ pub use entry::{BODY_DEPTH_MAX, Entry, EntryError, RECORD_MAX, RETENTION, Receip
 pub use error::{LedgerError, ReadError};
 pub use export::{ExportError, Exported, export, verify_export};
 pub use hash::Hash;
-pub use ledger::{CheckpointEvery, Clock, Ledger, Options, Pruned, signer, verifier};
+pub use ledger::{CheckpointEvery, Clock, Ledger, Options, Pruned, redactor, signer, verifier};
 pub use medium::{Begin, Medium, OnDisk};
 pub use read::{Filter, Order, Reader, Snapshot, Stored};
 pub use redact::Redactor;

@@ -9,8 +9,9 @@ use std::{collections::BTreeSet, num::NonZeroU64, os::unix::fs::PermissionsExt a
 
 use aios_ledger::{
     Checkpoint, CheckpointEvery, Entry, EntryError, Filter, Ledger, LedgerError, Options, Order, RETENTION, ReadError,
-    Reader, canonical, signer as device_signer, verify,
+    Reader, canonical, export, signer as device_signer, verify, verify_export,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::fixture::{entry, fill, open, options, signer};
 
@@ -255,4 +256,96 @@ fn entries_are_dropped_after_their_checkpoint_was_taken_elsewhere_and_the_ledger
     let report = verify(&ledger.snapshot().unwrap(), &keys, &known).unwrap();
     assert_eq!((report.fault, report.first, report.size, report.signed), (None, 10, 15, 14));
     assert_eq!((report.known, report.unknown), (1, 1));
+}
+
+#[test]
+fn what_a_power_cut_left_of_a_beginning_is_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, draft) = (dir.path().join("ledger.redb"), dir.path().join("ledger.redb.draft-0123456789abcdef"));
+    std::fs::write(&draft, "half of a database").unwrap();
+    let other = dir.path().join("journal.redb.draft-0123456789abcdef");
+    std::fs::write(&other, "not the ledger's").unwrap();
+    open(&path).close().unwrap();
+    assert!(path.exists() && other.exists() && !draft.exists());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_is_no_ledger_is_neither_read_nor_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.redb");
+    for content in ["", "something else that somebody needs"] {
+        std::fs::write(&path, content).unwrap();
+        assert!(Reader::open(&path).and_then(|reader| reader.snapshot()).is_err());
+        assert!(content.is_empty() || Ledger::open(&path, signer(), options()).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+/// What is done to a ledger.
+#[derive(Clone, Debug)]
+enum Act {
+    Append(u8),
+    Checkpoint,
+    Prune(usize),
+    Reopen,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (1u8..5).prop_map(Act::Append),
+        2 => Just(Act::Checkpoint),
+        1 => any::<usize>().prop_map(Act::Prune),
+        1 => Just(Act::Reopen),
+    ];
+    prop::collection::vec(act, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_is_done_in_order_the_ledger_is_sound_and_continues_what_it_signed(acts in acts()) {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let path = dir.path().join("ledger.redb");
+        let keys = signer().verifier();
+        let mut ledger = open(&path);
+        let (mut size, mut first, mut notes) = (0u64, 0u64, Vec::new());
+        for act in acts {
+            match act {
+                Act::Append(count) => {
+                    fill(&ledger, 0..u64::from(count));
+                    size += u64::from(count);
+                }
+                Act::Checkpoint => notes.extend(ledger.checkpoint().unwrap()),
+                Act::Prune(index) if !notes.is_empty() => {
+                    let note: &String = &notes[index % notes.len()];
+                    let covered = Checkpoint::open(note, &keys).unwrap().size;
+                    match ledger.prune(note) {
+                        Ok(pruned) => {
+                            prop_assert_eq!(pruned.dropped, covered - first);
+                            size += u64::from(pruned.receipt.is_some());
+                            first = covered;
+                        }
+                        Err(error) => prop_assert!(covered < first, "{}", error),
+                    }
+                }
+                Act::Prune(_) => {}
+                Act::Reopen => {
+                    ledger.close().unwrap();
+                    ledger = open(&path);
+                }
+            }
+            let snapshot = ledger.snapshot().unwrap();
+            prop_assert_eq!((snapshot.first(), snapshot.size()), (first, size));
+            let known: Vec<_> = notes.iter().map(|note| Checkpoint::open(note, &keys).unwrap()).collect();
+            let report = verify(&snapshot, &keys, &known).unwrap();
+            prop_assert_eq!((report.fault.as_ref(), report.first, report.size), (None, first, size));
+            prop_assert_eq!(report.known + report.unknown, known.len());
+            let mut text = Vec::new();
+            export(&snapshot, first, &mut text).unwrap();
+            let exported = verify_export(&mut &text[..], &keys, &known).unwrap();
+            prop_assert_eq!(exported, report);
+        }
+    }
 }

@@ -213,3 +213,67 @@ impl Drop for Turn<'_> {
         self.queue.written.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(bytes: usize) -> Entry {
+        Entry::new("decision", "agent", &json!({ "text": "x".repeat(bytes) })).unwrap()
+    }
+
+    fn written(batch: &[Arc<Ticket>]) -> Result<Vec<Receipt>, LedgerError> {
+        Ok(batch.iter().map(|_| Receipt { seq: 0, hash: [0; 32], time: Timestamp::UNIX_EPOCH }).collect())
+    }
+
+    fn line(queue: &Queue, entries: impl IntoIterator<Item = Entry>) {
+        let tickets = entries.into_iter().map(|entry| Arc::new(Ticket { entry, outcome: OnceLock::new() }));
+        queue.line().waiting.extend(tickets);
+    }
+
+    #[test]
+    fn a_batch_has_so_many_entries_and_bytes_and_at_least_one_entry() {
+        let queue = Queue::new((0, 0));
+        line(&queue, (0..BATCH_ENTRIES + 5).map(|_| entry(1)));
+        assert_eq!(queue.line().next_batch().len(), BATCH_ENTRIES);
+        assert_eq!(queue.line().next_batch().len(), 5);
+        line(&queue, (0..5).map(|_| entry(1_000_000)));
+        assert_eq!(queue.line().next_batch().len(), 4);
+        assert_eq!(queue.line().next_batch().len(), 1);
+        assert_eq!(queue.line().next_batch().len(), 0);
+    }
+
+    #[test]
+    fn a_thread_that_panics_while_it_writes_for_others_leaves_nobody_waiting() {
+        let queue = Queue::new((0, 0));
+        line(&queue, [entry(1)]);
+        let other = queue.line().waiting[0].clone();
+        let panicked = catch_unwind(AssertUnwindSafe(|| queue.append(entry(1), |_| panic!("while writing"))));
+        assert!(panicked.is_err());
+        assert!(matches!(other.outcome.get(), Some(Err(LedgerError::Storage { .. }))));
+        assert!(queue.append(entry(1), written).is_ok(), "the next one leads");
+        assert_eq!(queue.line().size, 1, "what failed is not counted");
+    }
+
+    #[test]
+    fn what_is_not_signed_is_due_after_some_entries_or_some_time_and_closing_ends_it() {
+        let queue = Queue::new((3, 5));
+        assert_eq!(queue.wait_due(2, Duration::from_secs(3600)), Due::Checkpoint);
+        assert_eq!(queue.wait_due(100, Duration::ZERO), Due::Checkpoint);
+        queue.signed(5);
+        queue.append(entry(1), written).unwrap();
+        assert_eq!(queue.wait_due(1, Duration::from_secs(3600)), Due::Checkpoint);
+        queue.signed(9);
+        assert_eq!(queue.line().size, 9, "entries that came another way");
+        assert_eq!(queue.line().unsigned_since, None);
+        queue.close();
+        assert_eq!(queue.wait_due(1, Duration::ZERO), Due::End);
+        assert!(matches!(queue.append(entry(1), written), Err(LedgerError::Closed)));
+        queue.pause(Duration::from_secs(3600));
+    }
+}
