@@ -193,7 +193,7 @@ pub struct TokenId(pub [u8; 16]);
 
 /// What a token says whose signatures were checked.
 ///
-/// It gives no right that its issuer has not got when it is used ([`crate::decide`]).
+/// It gives no right that its issuer has not got when it is used ([`crate::decide()`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     pub(crate) issuer: String,
