@@ -4,7 +4,10 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::{
+        fs::symlink,
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -59,6 +62,21 @@ fn handler(input: &[u8]) -> Vec<u8> {
             let bytes = vec![1_u8; size.parse().unwrap_or(0)];
             Ok(bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string())
         }
+        ["kill", pid] => {
+            let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a number");
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .map(|()| String::new())
+                .map_err(|error| error.to_string())
+        }
+        ["connect", path] => {
+            std::os::unix::net::UnixStream::connect(path).map(|_| String::new()).map_err(|error| error.to_string())
+        }
+        ["dial", address] => {
+            std::net::TcpStream::connect(address).map(|_| String::new()).map_err(|error| error.to_string())
+        }
+        ["give", uid, path] => std::os::unix::fs::chown(path, uid.parse().ok(), None)
+            .map(|()| String::new())
+            .map_err(|error| error.to_string()),
         ["program", program, ref arguments @ ..] => Command::new(program)
             .args(arguments)
             .output()
@@ -235,6 +253,91 @@ trials! {
         assert_eq!(effective(&profile), "0000000000001000");
         profile.identity = Identity::Daemon;
         assert_eq!(effective(&profile), "0000000000001000");
+    }
+
+    fn a_program_of_many_files_works_where_it_may_write() {
+        let (_kept, path) = directory();
+        let profile = Profile {
+            execute: vec!["/usr/bin/git".into(), "/usr/lib/git-core".into()],
+            system: vec!["/usr/share/git-core".into()],
+            write: vec![path.clone()],
+            identity: Identity::Daemon,
+            ..Profile::default()
+        };
+        let made = said(&profile, &format!("program\n/usr/bin/git\ninit\n-q\n{}", path.join("repository").display()));
+        assert_eq!(made, "", "{made}");
+        let head = fs::read_to_string(path.join("repository/.git/HEAD")).unwrap();
+        assert!(head.starts_with("ref: refs/heads/"), "{head}");
+    }
+
+    fn the_firewall_is_listed_by_its_program_with_the_capability_and_not_without() {
+        let nft = PathBuf::from("/usr/sbin/nft");
+        if !nft.exists() {
+            return; // Images have it, a developer's machine may not.
+        }
+        let mut profile = Profile { execute: vec![nft], network: Network::Host, ..Profile::default() };
+        let list = "program\n/usr/sbin/nft\n-j\nlist\nruleset";
+        assert!(said(&profile, list).contains("Operation not permitted"));
+        profile.capabilities = [Capability::NetAdmin].into();
+        let listed = said(&profile, list);
+        assert!(listed.contains("\"nftables\""), "{listed}");
+    }
+
+    fn a_process_of_the_machine_is_signalled_with_the_capability_and_not_without() {
+        let mut victim = Command::new("/bin/sleep").arg("1000").uid(65_533).spawn().unwrap();
+        let kill = format!("kill\n{}", victim.id());
+        let mut profile = Profile { processes: Processes::Host, identity: Identity::Daemon, ..Profile::default() };
+        assert!(said(&profile, &kill).starts_with("error: "));
+        profile.capabilities = [Capability::Kill].into();
+        let answer = said(&profile, &kill);
+        let _ = victim.kill();
+        let status = victim.wait().unwrap();
+        assert_eq!((answer.as_str(), status.signal()), ("", Some(libc::SIGTERM)));
+    }
+
+    fn a_granted_socket_is_connected_to_and_another_is_not() {
+        let (_kept, path) = directory();
+        let (granted, other) = (path.join("granted"), path.join("other"));
+        let listeners = [&granted, &other].map(|path| std::os::unix::net::UnixListener::bind(path).unwrap());
+        let profile =
+            Profile { sockets: vec![granted.clone()], identity: Identity::Daemon, ..Profile::default() };
+        assert_eq!(said(&profile, &input("connect", &granted)), "");
+        assert!(said(&profile, &input("connect", &other)).starts_with("error: No such file"));
+        assert!(matches!(run(&Profile { read: vec![other], ..Profile::default() }, "echo\nx"), Err(Error::Path { .. })));
+        drop(listeners);
+    }
+
+    fn a_granted_device_is_opened_and_another_is_not() {
+        let profile = Profile { devices: vec!["/dev/full".into()], ..Profile::default() };
+        assert!(said(&profile, "write\n/dev/full\nx").starts_with("error: No space left"));
+        assert!(said(&Profile::default(), "write\n/dev/full\nx").starts_with("error: "));
+        assert_eq!(said(&Profile::default(), "write\n/dev/null\nx"), "");
+    }
+
+    fn files_of_others_are_changed_with_the_capabilities_for_that_and_not_without() {
+        let (_kept, path) = directory();
+        let file = path.join("file");
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::chown(&file, Some(4321), Some(4321)).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let mut profile = Profile { write: vec![path], identity: Identity::Daemon, ..Profile::default() };
+        let write = format!("write\n{}\nchanged", file.display());
+        assert!(said(&profile, &write).starts_with("error: Permission denied"));
+        profile.capabilities = [Capability::DacOverride].into();
+        assert_eq!(said(&profile, &write), "");
+        let give = input("give\n1234", &file);
+        assert!(said(&profile, &give).starts_with("error: Operation not permitted"));
+        profile.capabilities.insert(Capability::Chown);
+        assert_eq!(said(&profile, &give), "");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(file).unwrap()), 1234);
+    }
+
+    fn the_machines_network_is_used_where_it_is_granted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dial = format!("dial\n{}", listener.local_addr().unwrap());
+        let host = Profile { network: Network::Host, ..Profile::default() };
+        assert_eq!(said(&host, &dial), "");
+        assert!(said(&Profile::default(), &dial).starts_with("error: Operation not permitted"));
     }
 
     fn own_processes_are_the_only_ones_in_proc_unless_the_machines_are_granted() {

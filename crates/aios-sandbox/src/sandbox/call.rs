@@ -23,8 +23,9 @@ use crate::{
 
 /// How long the server may take to end a call that it was asked to end.
 const ENDING: Duration = Duration::from_secs(10);
-/// The kernel looks at the limit of processor time at its ticks, and with another clock than the one that is reported.
-const CPU_TOLERANCE: Duration = Duration::from_millis(100);
+/// The kernel holds the limit against time that it counts in whole ticks, which on a busy machine is up to so many times
+/// the exact time that it reports.
+const CPU_TICK_ERROR: u32 = 2;
 /// Bytes of the length that goes before the result.
 const PREFIX: usize = 8;
 
@@ -180,7 +181,9 @@ impl Call {
             (None, Some(0), _) if whole.is_some() => Exit::Returned,
             (None, Some(code), _) => Exit::Exited(code),
             // The first process of a pid namespace hears of its processor time only by the signal that nobody can ignore.
-            (None, None, Some(libc::SIGKILL)) if done.cpu + CPU_TOLERANCE >= self.limits.cpu_time => Exit::OutOfCpuTime,
+            (None, None, Some(libc::SIGKILL)) if done.cpu * CPU_TICK_ERROR >= self.limits.cpu_time => {
+                Exit::OutOfCpuTime
+            }
             (None, None, signal) => Exit::Signalled(signal.unwrap_or(libc::SIGKILL)),
         };
         let output = if exit == Exit::Returned { whole.unwrap_or_default() } else { Vec::new() };
