@@ -30,6 +30,8 @@ const HELD_BY: &[(Layer, &str, &str)] = &[
     (Layer::Landlock, "privileged", "kill_a_process_of_root"),
     (Layer::Landlock, "privileged", "kill_the_daemon"),
     (Layer::Landlock, "privileged", "signal_by_an_owned_pipe"),
+    (Layer::Landlock, "network", "connect_to_an_abstract_socket"),
+    (Layer::Root, "network", "connect_to_a_path_socket_outside"),
     (Layer::Seccomp, "plain", "set_up_an_io_ring"),
     (Layer::Seccomp, "plain", "new_user_namespace_by_unshare"),
     (Layer::Seccomp, "plain", "new_user_namespace_by_clone3"),

@@ -46,6 +46,8 @@ pub struct Ground {
     pub abstract_name: String,
     /// A path socket outside that is not granted.
     pub socket: PathBuf,
+    /// A path socket that the profile `network` is granted, and with it the family.
+    pub granted_socket: PathBuf,
     /// Port on 127.0.0.1.
     pub port: u16,
     /// Host name outside.
@@ -63,7 +65,7 @@ pub struct Field {
     /// What the attacker is told.
     pub ground: Ground,
     victims: [Child; 2],
-    _listeners: (TcpListener, UnixListener, UnixListener),
+    _listeners: (TcpListener, [UnixListener; 3]),
     _leak: OwnedFd,
     _directory: tempfile::TempDir,
 }
@@ -121,6 +123,7 @@ impl Field {
             daemon: std::process::id() as i32,
             abstract_name: abstract_name.clone(),
             socket: socket.clone(),
+            granted_socket: base.join("granted-socket"),
             port: listener.local_addr()?.port(),
             host_name: fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned(),
             tasks_max: 8,
@@ -129,11 +132,18 @@ impl Field {
         };
         let unix = UnixListener::bind(&socket)?;
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o777))?;
+        let granted = UnixListener::bind(&ground.granted_socket)?;
         let hidden = UnixListener::bind_addr(&SocketAddr::from_abstract_name(abstract_name)?)?;
         // A descriptor that survives `execve` by mistake.
         let leak: OwnedFd = fs::File::open(&secret)?.into();
         rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty())?;
-        Ok(Field { ground, victims, _listeners: (listener, unix, hidden), _leak: leak, _directory: directory })
+        Ok(Field {
+            ground,
+            victims,
+            _listeners: (listener, [unix, granted, hidden]),
+            _leak: leak,
+            _directory: directory,
+        })
     }
 
     /// What an attack has changed outside, if anything.
@@ -202,7 +212,7 @@ pub fn profiles(ground: &Ground) -> [(&'static str, Profile); 3] {
     let network = Profile {
         network: Network::Host,
         execute: vec!["/bin/sleep".into()],
-        sockets: Vec::new(),
+        sockets: vec![ground.granted_socket.clone()],
         identity: Identity::Daemon,
         ..plain.clone()
     };
