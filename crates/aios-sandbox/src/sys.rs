@@ -1,4 +1,7 @@
 //! System calls that rustix does not have. All `unsafe` code of the crate is here.
+//!
+//! What takes bare descriptor numbers is for a call's process alone, before its handler runs: it has one thread, knows
+//! what lies at each number, and forgets the owners of what it closes. The server closes by number once, first of all.
 
 use std::{
     fs::File,
@@ -108,7 +111,7 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, set: u64, recursive: bool) -> io::Re
 /// Makes `to` a copy of `from`, closed on `execve` or not.
 pub fn place(from: BorrowedFd<'_>, to: RawFd, close_on_exec: bool) -> io::Result<()> {
     let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: plain numbers; whoever owned `to` before is, by the caller's word, gone: see `child::descriptors`.
+    // SAFETY: plain numbers; whoever owned `to` before is, by the caller's word, gone: see `child::arrange_descriptors`.
     check(unsafe { libc::syscall(libc::SYS_dup3, from.as_raw_fd(), to, flags) }).map(drop)
 }
 

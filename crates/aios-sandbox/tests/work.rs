@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A panic is how a test fails; clippy knows only `#[test]` functions as tests.
 
+#[path = "work/handler.rs"]
+mod handler;
+
 use std::{
     fs,
     os::unix::{
@@ -22,77 +25,9 @@ use libtest_mimic::{Arguments, Trial};
 const LONG: Duration = Duration::from_secs(60);
 
 fn main() {
-    aios_sandbox::serve_if_asked(handler);
+    aios_sandbox::serve_if_asked(handler::handler);
     let arguments = Arguments::from_args();
     libtest_mimic::run(&arguments, trials()).exit();
-}
-
-/// `word argument...`, parts divided by newlines.
-fn handler(input: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(input);
-    let parts: Vec<&str> = text.split('\n').collect();
-    let answer = match parts[..] {
-        ["echo", text] => Ok(text.to_owned()),
-        ["length", ..] => Ok(input.len().to_string()),
-        ["read", path] => fs::read_to_string(path).map_err(|error| error.to_string()),
-        ["write", path, text] => fs::write(path, text).map(|()| String::new()).map_err(|error| error.to_string()),
-        ["list", path] => list(path).map_err(|error| error.to_string()),
-        ["sleep"] => {
-            std::thread::sleep(LONG * 10);
-            Ok(String::new())
-        }
-        ["spin"] => loop {
-            std::hint::black_box(0);
-        },
-        ["panic", text] => panic!("{text}"),
-        ["exit", code] => std::process::exit(code.parse().unwrap_or(99)),
-        ["abort"] => std::process::abort(),
-        ["flood", size] => Ok("x".repeat(size.parse().unwrap_or(0))),
-        ["chatter"] => {
-            for number in 0..20_000 {
-                eprintln!("line {number}");
-            }
-            Ok(String::new())
-        }
-        ["threads"] => {
-            Ok((0..4).map(|_| std::thread::spawn(|| 1)).filter_map(|thread| thread.join().ok()).sum::<i32>())
-                .map(|sum| sum.to_string())
-        }
-        ["allocate", size] => {
-            let bytes = vec![1_u8; size.parse().unwrap_or(0)];
-            Ok(bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string())
-        }
-        ["kill", pid] => {
-            let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a number");
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-                .map(|()| String::new())
-                .map_err(|error| error.to_string())
-        }
-        ["connect", path] => {
-            std::os::unix::net::UnixStream::connect(path).map(|_| String::new()).map_err(|error| error.to_string())
-        }
-        ["dial", address] => {
-            std::net::TcpStream::connect(address).map(|_| String::new()).map_err(|error| error.to_string())
-        }
-        ["give", uid, path] => std::os::unix::fs::chown(path, uid.parse().ok(), None)
-            .map(|()| String::new())
-            .map_err(|error| error.to_string()),
-        ["program", program, ref arguments @ ..] => Command::new(program)
-            .args(arguments)
-            .output()
-            .map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-            .map_err(|error| error.to_string()),
-        _ => Err(format!("no such thing: {parts:?}")),
-    };
-    answer.unwrap_or_else(|error| format!("error: {error}")).into_bytes()
-}
-
-fn list(path: &str) -> std::io::Result<String> {
-    let mut names: Vec<String> = fs::read_dir(path)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<std::io::Result<_>>()?;
-    names.sort();
-    Ok(names.join(" "))
 }
 
 fn sandbox() -> Sandbox {
@@ -400,6 +335,21 @@ trials! {
 
     fn an_abort_is_a_signal() {
         assert!(matches!(run(&Profile::default(), "abort").unwrap().exit, Exit::Signalled(_)));
+    }
+
+    fn an_abort_among_the_machines_processes_does_not_hit_the_server() {
+        let sandbox = sandbox();
+        let server = sandbox.server_pid();
+        let profile = Profile {
+            processes: Processes::Host,
+            capabilities: [Capability::Kill].into(),
+            identity: Identity::Daemon,
+            ..Profile::default()
+        };
+        let outcome = sandbox.run(&profile, b"abort", LONG).unwrap();
+        assert!(matches!(outcome.exit, Exit::Signalled(_)), "{:?}", outcome.exit);
+        assert_eq!(sandbox.run(&profile, b"echo\nx", LONG).unwrap().output, b"x");
+        assert_eq!(sandbox.server_pid(), server);
     }
 
     fn the_last_of_what_is_written_to_standard_error_is_kept() {

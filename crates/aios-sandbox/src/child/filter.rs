@@ -123,6 +123,9 @@ fn rules(kind: &Kind) -> Result<Rules, seccompiler::BackendError> {
     }
     if kind.host_processes && kind.capabilities.contains(&Capability::Kill) {
         rules.extend(calls::PROCESSES.iter().map(|call| (*call, Vec::new())));
+        // musl keeps a thread's number from before `clone3`, the fork server's, and its `raise` and `abort` would hit that
+        // one. Refused, `abort` goes on to end its own process.
+        rules.remove(&libc::SYS_tkill);
     }
     Ok(rules)
 }
