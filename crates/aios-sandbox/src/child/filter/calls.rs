@@ -6,6 +6,9 @@ use libc::{c_long, *};
 
 use crate::Capability;
 
+/// The same number for every processor; the libc crate has it for some.
+const FCHMODAT2: c_long = 452;
+
 /// Calls that every tool may make: they reach only what is open, shown or its own.
 pub const ALWAYS: &[c_long] = &[
     // Open files.
@@ -59,7 +62,7 @@ pub const ALWAYS: &[c_long] = &[
     SYS_linkat,
     SYS_symlinkat,
     SYS_fchmodat,
-    SYS_fchmodat2,
+    FCHMODAT2,
     SYS_fchownat,
     SYS_utimensat,
     SYS_truncate,
