@@ -10,7 +10,7 @@ use crate::{
     error::ToolError,
     host::Host,
     init,
-    text::plain,
+    text::{plain, tenths},
     tool::{Example, Origin, Tool, ToolSpec},
 };
 
@@ -65,7 +65,7 @@ impl Tool for Health {
             boot_failures,
             ready: ready.len(),
             units,
-            uptime_s: status.uptime_s,
+            uptime_s: tenths(status.uptime_s),
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     args::Bounded,
     error::{Code, ToolError},
     host::Host,
-    text::plain,
+    text::{plain, thousandths},
     tool::{Example, Origin, Tool, ToolSpec},
 };
 
@@ -143,7 +143,7 @@ fn parse(record: &str) -> Option<Message> {
         _ => Level::Debug,
     };
     let text = plain(message.lines().next().unwrap_or_default(), MESSAGE_MAX);
-    Some(Message { at_s: microseconds as f64 / 1e6, level, text })
+    Some(Message { at_s: thousandths(microseconds as f64 / 1e6), level, text })
 }
 
 #[cfg(test)]

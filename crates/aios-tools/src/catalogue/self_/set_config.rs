@@ -181,7 +181,9 @@ fn edit(text: &str, key: &str, setting: &Setting) -> Result<String, ToolError> {
         }
         (Some(value), _) => drop(table.insert(name, Item::Value(value))),
     }
-    Ok(document.to_string())
+    // A first section would be set off from what is before it, which is nothing.
+    let edited = document.to_string();
+    Ok(if text.is_empty() { edited.trim_start().to_owned() } else { edited })
 }
 
 /// Puts `text` in the place of the file at `path`, whole or not at all, also where the power fails.
@@ -238,6 +240,7 @@ mod tests {
         let list = json!(["/a", "/b"]);
         assert_eq!(set(&system, "runtime.model-dirs", list.clone()).expect("set").after, list);
         let once = text(&system);
+        assert_eq!(once, "[runtime]\nmodel-dirs = [\"/a\", \"/b\"]\n");
         assert_eq!(set(&system, "runtime.model-dirs", list.clone()).expect("set").before, list);
         assert_eq!(text(&system), once);
     }

@@ -10,7 +10,7 @@ use crate::{
     error::ToolError,
     host::Host,
     init,
-    text::plain,
+    text::{plain, thousandths},
     tool::{Example, Origin, Tool, ToolSpec},
 };
 
@@ -104,7 +104,7 @@ impl Tool for Log {
                 truncated = true;
                 break;
             }
-            lines.push(Line { at_s: line.at_s, text });
+            lines.push(Line { at_s: thousandths(line.at_s), text });
         }
         lines.reverse();
         Ok(Output { lines, truncated })

@@ -4,7 +4,7 @@ use aios_core::control::{UnitState, UnitStatus};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::text::plain;
+use crate::text::{plain, tenths};
 
 /// Longest text of a unit's own that is shown, in characters.
 const TEXT_MAX: usize = 400;
@@ -43,7 +43,7 @@ impl From<UnitStatus> for Unit {
             state: word(unit.state),
             name: unit.name,
             description: text(unit.description),
-            since_s: unit.since_s,
+            since_s: tenths(unit.since_s),
             pid: unit.pid,
             restarts: unit.restarts,
             status: unit.status.map(text),
