@@ -1,7 +1,7 @@
 //! Types of arguments that several tools share. What can't be right is refused when the arguments are read.
 
-mod bounded;
 mod address;
+mod bounded;
 mod count;
 mod name;
 mod path;

@@ -18,15 +18,14 @@ pub mod job;
 pub mod journal;
 pub mod pipeline;
 mod profile;
+mod program;
 mod recorder;
 mod replacement;
 mod server;
 pub mod sessions;
-mod text;
-pub mod tool;
-pub mod tree;
-
-mod program;
 mod sockets;
 #[cfg(test)]
 mod testing;
+mod text;
+pub mod tool;
+pub mod tree;

@@ -12,8 +12,8 @@ use rustix::{
 };
 
 use crate::{
-    error::{Code, ToolError},
     beneath::{Place, open_beneath},
+    error::{Code, ToolError},
 };
 
 /// Longest value of an extended attribute (xattr(7)).
@@ -150,7 +150,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
-    use crate::{args::AbsolutePath, host::Host, tree::Tree};
+    use crate::{args::AbsolutePath, beneath::Tree, host::Host};
 
     fn place(folder: &tempfile::TempDir) -> Place {
         let tree = Tree::of(&Host::below(folder.path())).expect("tree");

@@ -9,10 +9,10 @@ use super::mode::Permissions;
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::{Kind, Tree, refused},
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::{Kind, Tree, refused},
 };
 
 pub struct Chmod;

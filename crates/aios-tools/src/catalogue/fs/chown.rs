@@ -10,10 +10,10 @@ use serde_json::json;
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::{Kind, Tree},
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::{Kind, Tree},
 };
 
 pub struct Chown;

@@ -12,10 +12,10 @@ use super::{
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::{Kind, Tree},
     error::ToolError,
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::{Kind, Tree},
 };
 
 pub struct Copy;

@@ -14,9 +14,9 @@ use rustix::{
 
 use super::walk::{DEPTH_MAX, names};
 use crate::{
+    beneath::{Kind, open_beneath, text_of},
     error::{Code, ToolError},
     replacement::copy_attributes,
-    beneath::{Kind, open_beneath, text_of},
 };
 
 /// Bytes that one call copies at most.

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::Tree,
     error::{Code, ToolError},
     host::Host,
     replacement::{Over, Replacement},
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::Tree,
 };
 
 /// Longest file that is edited, before and after.

@@ -13,10 +13,10 @@ use super::{
 use crate::{
     access::Access,
     args::{AbsolutePath, Count},
+    beneath::{Kind, Tree},
     error::ToolError,
     host::Host,
     tool::{Example, Origin, Tool, ToolSpec},
-    beneath::{Kind, Tree},
 };
 
 /// Time spent looking.

@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     access::Access,
     args::AbsolutePath,
+    beneath::Tree,
     error::ToolError,
     host::Host,
     tool::{Example, Tool, ToolSpec},
-    beneath::Tree,
 };
 
 pub struct Hash;

@@ -7,10 +7,10 @@ use super::walk::{Next, walk};
 use crate::{
     access::Access,
     args::{AbsolutePath, Count},
+    beneath::{Kind, Tree},
     error::ToolError,
     host::Host,
     tool::{Example, Origin, Tool, ToolSpec},
-    beneath::{Kind, Tree},
 };
 
 pub struct List;

@@ -8,10 +8,10 @@ use super::mode::Permissions;
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::{Kind, Tree, open_beneath},
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::{Kind, Tree, open_beneath},
 };
 
 pub struct Mkdir;

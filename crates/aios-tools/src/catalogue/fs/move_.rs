@@ -14,10 +14,10 @@ use super::{
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::{Kind, Tree},
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::{Kind, Tree},
 };
 
 pub struct Move;

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     access::Access,
     args::{AbsolutePath, Count},
+    beneath::{Kind, Tree, open_beneath},
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Origin, Tool, ToolSpec},
-    beneath::{Kind, Tree, open_beneath},
 };
 
 /// Time spent searching.

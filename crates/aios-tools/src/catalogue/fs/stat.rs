@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::Access,
     args::AbsolutePath,
+    beneath::{Kind, Place, Tree, open_beneath, text_of},
     error::ToolError,
     host::Host,
     replacement::extended_attributes,
     tool::{Example, Origin, Tool, ToolSpec},
-    beneath::{Kind, Place, Tree, open_beneath, text_of},
 };
 
 /// Extended attributes shown, and bytes of each.

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::Tree,
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::Tree,
 };
 
 /// Longest target that Linux takes.

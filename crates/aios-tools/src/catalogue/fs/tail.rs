@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::Access,
     args::{AbsolutePath, Count},
+    beneath::Tree,
     error::ToolError,
     host::Host,
     tool::{Example, Origin, Tool, ToolSpec},
-    beneath::Tree,
 };
 
 /// Bytes at the end of the file that are looked at.

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     args::AbsolutePath,
+    beneath::{Kind, Place, Tree},
     error::{Code, ToolError},
     replacement::temporary_name,
-    beneath::{Kind, Place, Tree},
 };
 
 /// From one place to another.

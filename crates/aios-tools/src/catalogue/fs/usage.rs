@@ -12,10 +12,10 @@ use super::walk::{DEPTH_MAX, Next, walk};
 use crate::{
     access::Access,
     args::{AbsolutePath, Count},
+    beneath::{Kind, Tree, refused},
     error::ToolError,
     host::Host,
     tool::{Example, Origin, Tool, ToolSpec},
-    beneath::{Kind, Tree, refused},
 };
 
 /// Time spent counting.

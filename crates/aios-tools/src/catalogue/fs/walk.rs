@@ -8,8 +8,8 @@ use std::{
 use rustix::fs::{AtFlags, Dir, OFlags, Stat};
 
 use crate::{
-    error::ToolError,
     beneath::{Kind, open_beneath, text_of},
+    error::ToolError,
 };
 
 /// Names of one folder that are looked at: a folder with more shows its first ones only.
@@ -135,7 +135,7 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
-    use crate::{args::AbsolutePath, host::Host, tree::Tree};
+    use crate::{args::AbsolutePath, beneath::Tree, host::Host};
 
     fn found(folder: &tempfile::TempDir, depth: u64) -> (Vec<String>, LeftOut) {
         let tree = Tree::of(&Host::below(folder.path())).expect("tree");

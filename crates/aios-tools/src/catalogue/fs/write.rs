@@ -10,11 +10,11 @@ use super::mode::Permissions;
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::{Place, Tree},
     error::{Code, ToolError},
     host::Host,
     replacement::{Over, Replacement},
     tool::{Example, Inverse, Tool, ToolSpec},
-    beneath::{Place, Tree},
 };
 
 /// Most that one call writes.

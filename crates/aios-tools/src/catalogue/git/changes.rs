@@ -25,9 +25,9 @@ use serde::Serialize;
 use super::repository::{contents, failed, text};
 use crate::{
     args::AbsolutePath,
+    beneath::{Kind, Tree},
     error::{Code, ToolError},
     host::Host,
-    beneath::{Kind, Tree},
 };
 
 /// A file that is longer is not compared or committed.

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     access::{Access, Privilege},
     args::{AbsolutePath, WebUrl},
+    beneath::{Place, Tree, open_beneath},
     catalogue::fs::{
         duplicate::{Copier, SetId},
         remove::remove,
@@ -41,7 +42,6 @@ use crate::{
     http::{self, Reach},
     replacement::temporary_name,
     tool::{Example, Inverse, Origin, Risk, Tool, ToolSpec},
-    beneath::{Place, Tree, open_beneath},
 };
 
 /// Time for one request of the transfer.

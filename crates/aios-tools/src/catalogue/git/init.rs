@@ -7,10 +7,10 @@ use super::repository::{failed, options};
 use crate::{
     access::{Access, Privilege},
     args::AbsolutePath,
+    beneath::Tree,
     error::{Code, ToolError},
     host::Host,
     tool::{Example, Inverse, Risk, Tool, ToolSpec},
-    beneath::Tree,
 };
 
 pub struct Init;

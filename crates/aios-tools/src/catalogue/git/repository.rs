@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     args::AbsolutePath,
+    beneath::Tree,
     catalogue::fs::stat::time,
     error::{Code, ToolError},
     host::Host,
-    beneath::Tree,
 };
 
 /// Longest name of a revision.

@@ -39,6 +39,7 @@ struct Listed {
     /// Name.
     name: &'static str,
     /// `low`, `medium`, or `high` and `critical`, which a human approves.
+    #[schemars(with = "String")]
     risk: Risk,
     /// Whether a call of it can be rolled back.
     reversible: bool,

@@ -15,13 +15,13 @@ use ureq::Body;
 use crate::{
     access::{Access, Privilege},
     args::{AbsolutePath, Count, WebUrl},
+    beneath::{Kind, Tree},
     catalogue::fs::hash::hex,
     error::{Code, ToolError},
     host::Host,
     http::{self, Client, Reach},
     replacement::{Over, Replacement},
     tool::{Example, Inverse, Origin, Risk, Tool, ToolSpec},
-    beneath::{Kind, Tree},
 };
 
 /// Time for all of it.
