@@ -18,8 +18,10 @@ pub struct Access {
     pub read: Vec<PathBuf>,
     /// Files and folders that the tool has chosen, to read. What does not exist is left out.
     pub system: Vec<PathBuf>,
-    /// Files and folders, with all below, that can be read, changed, made and removed.
+    /// Files and folders of the arguments, with all below, that can be read, changed, made and removed.
     pub write: Vec<PathBuf>,
+    /// The same that the tool has chosen: what it keeps itself.
+    pub own: Vec<PathBuf>,
     /// Programs that can be executed, with the libraries of the image.
     pub programs: Vec<PathBuf>,
     /// Unix sockets that can be connected to.
@@ -118,7 +120,9 @@ impl Access {
     #[must_use]
     pub fn replaces(self, path: &AbsolutePath) -> Self {
         let shown = path.parent().filter(|parent| parent.as_str() != "/");
-        self.and(format!("fs:write:{path}")).changes(shown.as_ref().unwrap_or(path))
+        let mut with = self.and(format!("fs:write:{path}"));
+        with.write.push(shown.as_ref().unwrap_or(path).as_path().to_owned());
+        with
     }
 
     /// Reading `path`, which the tool, not its caller, has chosen.
@@ -131,7 +135,7 @@ impl Access {
     /// Changing `path`, which the tool, not its caller, has chosen.
     #[must_use]
     pub fn changes(mut self, path: impl AsRef<Path>) -> Self {
-        self.write.push(path.as_ref().to_owned());
+        self.own.push(path.as_ref().to_owned());
         self
     }
 

@@ -27,8 +27,8 @@ impl Confined {
 impl Confinement for Confined {
     fn perform(&self, _recorded: &Recorded, work: &Work<'_>) -> Result<Answer, ConfineError> {
         let refused = |message: String| ConfineError::Refused { message, hint: String::new() };
-        let profile =
-            profile::of(work.access, work.journal.as_ref(), &self.empty).map_err(|error| refused(error.to_string()))?;
+        let profile = profile::of(work.access, work.journal.as_ref(), work.timeout, &self.empty)
+            .map_err(|error| refused(error.to_string()))?;
         let input = serde_json::to_vec(work.job).expect("invariant: a job's keys are texts, so it is JSON");
         match self.sandbox.run(&profile, &input, work.timeout) {
             Ok(outcome) => answer(&outcome, work),

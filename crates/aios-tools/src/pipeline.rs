@@ -511,11 +511,8 @@ fn form(call: &Call) -> Result<Formed, Refusal> {
         return Err(refused(format!("the arguments are nested more than {DEPTH_MAX} deep"), show()));
     }
     let access = tool.access(&arguments).map_err(|error| refused(error.message, show()))?;
-    let needs: Result<Vec<Capability>, _> = access.capabilities.iter().map(|text| text.parse::<Capability>()).collect();
+    let needs: Result<Vec<Capability>, _> = access.capabilities.iter().map(|text| Capability::literal(text)).collect();
     let needs = needs.map_err(|error| refused(error.to_string(), show()))?;
-    if let Some(need) = needs.iter().find(|need| !need.is_exact()) {
-        return Err(refused(format!("{need} is not one thing: an argument holds * or ?"), show()));
-    }
     Ok(Formed { tool, arguments, access, needs })
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aios_core::paths;
@@ -17,6 +18,9 @@ use crate::{
 /// What no tool is shown, whatever its caller may do: the keys, the secrets, and what this service itself keeps.
 pub const HIDDEN: [&str; 3] = [paths::KEYS, paths::SECRETS, paths::TOOLS_STATE];
 
+/// Size of a call's `/tmp`, in bytes.
+const SCRATCH: u64 = 16 << 20;
+
 /// A path that no tool is shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: holds keys or secrets, or the record of what was done: no tool gets there", .0.display())]
@@ -24,19 +28,18 @@ pub struct Hidden(pub PathBuf);
 
 /// The profile of a call. `empty` is an empty folder, which is shown where something hidden is.
 ///
-/// A path to write to is shown with its folder: files are replaced by renaming, and what does not exist yet is made.
-pub fn of(access: &Access, journal: Option<&JournalView>, empty: &Path) -> Result<Profile, Hidden> {
-    let write: BTreeSet<PathBuf> = access.write.iter().map(|path| shown_for_writing(path)).collect();
-    let read: BTreeSet<PathBuf> = access.read.iter().filter(|path| !is_within_any(path, &write)).cloned().collect();
+/// Of a path to write to that does not exist yet, its folder is shown.
+pub fn of(access: &Access, journal: Option<&JournalView>, timeout: Duration, empty: &Path) -> Result<Profile, Hidden> {
     let hidden = HIDDEN.map(PathBuf::from);
-    for path in access.read.iter().chain(&access.write) {
-        if is_within_any(path, &hidden.clone().into()) {
-            return Err(Hidden(path.clone()));
-        }
+    let of_arguments = || access.read.iter().chain(&access.write);
+    if let Some(path) = of_arguments().find(|path| hidden.iter().any(|hidden| path.starts_with(hidden))) {
+        return Err(Hidden(path.clone()));
     }
+    let write: BTreeSet<PathBuf> = access.write.iter().map(|path| shown_for_writing(path)).collect();
+    let shown = || access.read.iter().chain(&write).chain(&access.own);
     let mut mount_extra: Vec<ExtraMount> = hidden
         .into_iter()
-        .filter(|hidden| read.iter().chain(&write).any(|shown| hidden.starts_with(shown)) && hidden.exists())
+        .filter(|hidden| shown().any(|shown| hidden != shown && hidden.starts_with(shown)) && hidden.exists())
         .map(|target| ExtraMount { source: empty.to_owned(), target, writable: false })
         .collect();
     mount_extra.extend(journal.map(|view| ExtraMount {
@@ -45,8 +48,8 @@ pub fn of(access: &Access, journal: Option<&JournalView>, empty: &Path) -> Resul
         writable: view.writable,
     }));
     Ok(Profile {
-        read: read.into_iter().collect(),
-        write: write.into_iter().collect(),
+        read: access.read.clone(),
+        write: write.iter().chain(&access.own).cloned().collect(),
         system: access.system.clone(),
         execute: access.programs.clone(),
         sockets: access.sockets.clone(),
@@ -62,20 +65,19 @@ pub fn of(access: &Access, journal: Option<&JournalView>, empty: &Path) -> Resul
         capabilities: access.privileges.iter().flat_map(|privilege| capabilities(*privilege)).copied().collect(),
         identity: Identity::Daemon,
         mount_extra,
-        limits: Limits { file_size_max: 1 << 30, scratch_max: 16 << 20, ..Limits::default() },
+        limits: Limits {
+            file_size_max: access.file_size_max.unwrap_or(Limits::default().file_size_max),
+            scratch_max: SCRATCH,
+            cpu_time: timeout.max(Duration::from_secs(1)),
+            ..Limits::default()
+        },
     })
 }
 
-/// The folder of `path`; `path` itself below the root, which is never shown.
+/// `path`, or its folder where there is no `path`; the root is never shown.
 fn shown_for_writing(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("/") => parent.to_owned(),
-        _ => path.to_owned(),
-    }
-}
-
-fn is_within_any(path: &Path, folders: &BTreeSet<PathBuf>) -> bool {
-    folders.iter().any(|folder| path.starts_with(folder))
+    let folder = path.parent().filter(|folder| *folder != Path::new("/"));
+    folder.filter(|_| path.symlink_metadata().is_err()).unwrap_or(path).to_owned()
 }
 
 fn capabilities(privilege: Privilege) -> &'static [Capability] {
@@ -104,25 +106,28 @@ mod tests {
     }
 
     fn shown(access: &Access) -> Result<Profile, Hidden> {
-        of(access, None, Path::new("/empty"))
+        of(access, None, Duration::from_secs(10), Path::new("/empty"))
     }
 
     #[test]
-    fn a_path_to_write_to_comes_with_its_folder_and_once() {
-        let access = Access::default().writes(&path("/data/a")).writes(&path("/data/b")).reads(&path("/data/c"));
-        let profile = shown(&access).expect("profile");
-        assert_eq!(profile.write, [Path::new("/data")]);
-        assert!(profile.read.is_empty(), "{:?}", profile.read);
-        assert_eq!(shown(&Access::default().writes(&path("/data"))).expect("profile").write, [Path::new("/data")]);
+    fn of_what_does_not_exist_yet_the_folder_is_shown() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let there = folder.path().join("there");
+        std::fs::write(&there, "").expect("write");
+        let writes = |name: &str| Access::default().writes(&path(folder.path().join(name).to_str().expect("UTF-8")));
+        assert_eq!(shown(&writes("there")).expect("profile").write, [there]);
+        assert_eq!(shown(&writes("new")).expect("profile").write, [folder.path()]);
     }
 
     #[test]
-    fn what_is_hidden_is_never_shown() {
+    fn what_is_hidden_is_shown_to_no_argument() {
         for hidden in HIDDEN {
             for below in [hidden.to_owned(), format!("{hidden}/x")] {
                 let below = path(&below);
                 assert!(shown(&Access::default().reads(&below)).is_err(), "{below}");
                 assert!(shown(&Access::default().writes(&below)).is_err(), "{below}");
+                assert!(shown(&Access::default().replaces(&below)).is_err() || below.as_str() == hidden, "{below}");
+                assert!(shown(&Access::default().changes(&below)).is_ok(), "{below}");
             }
         }
         assert!(shown(&Access::default().reads(&path("/var/lib/aios/toolshed"))).is_ok());

@@ -22,8 +22,11 @@ use tokio::{net::UnixListener, sync::watch, time::timeout};
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::{
+    catalogue::firewall::pending::{Now, Pending},
     confined::Confined,
+    error::ToolError,
     grpc,
+    host::Host,
     journal::{Journal, Retention},
     pipeline::{Parts, Pipeline},
     recorder::LedgerRecorder,
@@ -40,6 +43,12 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Secret that the keys for tokens and redaction are derived from, in the folder of keys.
 const SECRET_FILE: &str = "tools.key";
+
+/// What tools keep in the state folder.
+const TOOLS_OWN: [&str; 2] = ["baseline", "firewall"];
+
+/// Time between two looks for a firewall that nobody confirmed.
+const REVERT_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything the service needs to know.
 pub struct Options {
@@ -103,6 +112,9 @@ impl Server {
         folder(&state, 0o700)?;
         let empty = state.join("empty");
         folder(&empty, 0o755)?;
+        for kept in TOOLS_OWN {
+            folder(&state.join(kept), 0o700)?;
+        }
         let secret = Seed::open_or_make(&keys.join(SECRET_FILE))?;
         let signer = aios_ledger::signer(&keys)?;
         let ledger = Ledger::open(&state.join(paths::LEDGER), signer, aios_ledger::Options::default())?;
@@ -136,6 +148,7 @@ impl Server {
         pipeline.note("start", "tools", &started).map_err(|reason| anyhow!("ledger: {reason}"))?;
         let retention = Retention { age: tools.rollback_retention.0, bytes: tools.rollback_size.0 };
         let pruning = tokio::spawn(prune(pipeline.clone(), retention));
+        let reverting = tokio::spawn(revert_firewall(pipeline.clone()));
         let (stop, stopping) = watch::channel(false);
         let service = grpc::service(grpc::Service {
             pipeline: pipeline.clone(),
@@ -154,6 +167,7 @@ impl Server {
         notify(&[NotifyState::Stopping]);
         let _ = stop.send(true);
         pruning.abort();
+        reverting.abort();
         if timeout(DRAIN, &mut serving).await.is_err() {
             tracing::warn!("calls cut at shutdown");
             serving.abort();
@@ -202,4 +216,37 @@ async fn prune(pipeline: Arc<Pipeline>, retention: Retention) {
         }
         tokio::time::sleep(PRUNE_EVERY).await;
     }
+}
+
+/// Puts the firewall back that was changed and not confirmed in time, also where the call, its caller or this service died
+/// meanwhile: somebody may have shut themselves out.
+async fn revert_firewall(pipeline: Arc<Pipeline>) {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(REVERT_EVERY).await;
+        let at_work = pipeline.clone();
+        let done = tokio::task::spawn_blocking(move || revert_if_due(&at_work)).await;
+        if let Ok(Err(error)) = &done
+            && !told
+        {
+            tracing::error!(%error, "firewall not put back");
+        }
+        told = matches!(done, Ok(Err(_)));
+    }
+}
+
+fn revert_if_due(pipeline: &Pipeline) -> Result<(), ToolError> {
+    let host = Host::device();
+    let Some(pending) = Pending::read(&host)? else { return Ok(()) };
+    let now = Now::of(&host)?;
+    if !pending.is_due(&now) {
+        return Ok(());
+    }
+    pending.revert(&host, &now)?;
+    tracing::warn!("firewall put back: its change was not confirmed in time");
+    // A full disk must not keep anybody shut out, so it is recorded afterwards.
+    if let Err(reason) = pipeline.note("firewall-revert", "tools", &json!({ "reason": "not confirmed in time" })) {
+        tracing::error!(reason, "return of the firewall not recorded");
+    }
+    Ok(())
 }

@@ -79,6 +79,7 @@ impl Groups {
         if !control.is_empty() {
             return Err(failed(&control.directory.display().to_string(), &"processes of an earlier run are left"));
         }
+        reset(&control.directory);
         for (file, value) in settings {
             let controller = file.split('.').next().unwrap_or(file);
             if tree.controllers.iter().any(|known| known == controller) {
@@ -150,6 +151,20 @@ fn create(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
+    }
+}
+
+/// Removes the groups that a unit made below its own in an earlier run, and takes back the controllers that it handed
+/// down to them: a group that hands controllers down can hold no process, so the unit could not start in it.
+fn reset(group: &Path) {
+    let below = fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path());
+    for directory in below.filter(|path| path.is_dir()) {
+        reset(&directory);
+        let _ = fs::remove_dir(directory);
+    }
+    let handed_down = fs::read_to_string(group.join("cgroup.subtree_control")).unwrap_or_default();
+    for controller in handed_down.split_whitespace() {
+        let _ = fs::write(group.join("cgroup.subtree_control"), format!("-{controller}"));
     }
 }
 

@@ -82,7 +82,8 @@ impl Pipeline {
     fn may_roll_back(&self, caller: &Caller, record: &Record) -> Result<String, Refusal> {
         let policy = self.policy();
         let agent = super::identify(&policy, caller)?;
-        let needs: Result<Vec<Capability>, _> = record.access.capabilities.iter().map(|text| text.parse()).collect();
+        let needs: Result<Vec<Capability>, _> =
+            record.access.capabilities.iter().map(|text| Capability::literal(text)).collect();
         let needs = needs.map_err(|error| Refusal::new(Stage::Schema, format!("{error}"), ""))?;
         let taint = Taint::of(Origin::Operator);
         let request = Request {
@@ -108,7 +109,8 @@ impl Pipeline {
     }
 
     fn record_rollback(&self, agent: &str, record: &Record) -> Result<Recorded, Refusal> {
-        let needs: Vec<Capability> = record.access.capabilities.iter().filter_map(|text| text.parse().ok()).collect();
+        let needs: Vec<Capability> =
+            record.access.capabilities.iter().filter_map(|text| Capability::literal(text).ok()).collect();
         let arguments = json!({ "call": record.call_id });
         let decision = record::Decision {
             call: &new_id(),
