@@ -42,7 +42,12 @@ packages_of() {
 		echo 'python3-magic /usr/lib/python3/dist-packages/magic'
 		echo 'python3-flake8 /usr/lib/python3/dist-packages/flake8'
 		;;
-	test) echo 'python3-venv :venv' ;;
+	test)
+		echo 'python3-venv :venv'
+		# The firewall's tests load rules, in network namespaces of their own.
+		echo 'nftables /usr/sbin/nft'
+		echo 'git git'
+		;;
 	# Programs of the other architecture.
 	emulate) echo 'qemu-user-static :emulator' ;;
 	buildroot)

@@ -59,8 +59,11 @@ pub fn of(access: &Access, journal: Option<&JournalView>, timeout: Duration, emp
             Network::Host => aios_sandbox::Network::Host,
         },
         processes: match access.processes {
-            Processes::Own => aios_sandbox::Processes::Own,
-            Processes::Host => aios_sandbox::Processes::Host,
+            Processes::Own if !shown().chain(&access.system).any(|path| path.starts_with("/proc")) => {
+                aios_sandbox::Processes::Own
+            }
+            // Files of /proc are the device's, and it shows all of them or none.
+            Processes::Own | Processes::Host => aios_sandbox::Processes::Host,
         },
         capabilities: access.privileges.iter().flat_map(|privilege| capabilities(*privilege)).copied().collect(),
         identity: Identity::Daemon,
@@ -117,6 +120,13 @@ mod tests {
         let writes = |name: &str| Access::default().writes(&path(folder.path().join(name).to_str().expect("UTF-8")));
         assert_eq!(shown(&writes("there")).expect("profile").write, [there]);
         assert_eq!(shown(&writes("new")).expect("profile").write, [folder.path()]);
+    }
+
+    #[test]
+    fn files_of_proc_are_the_devices() {
+        let memory = shown(&Access::default().sees("/proc/meminfo")).expect("profile");
+        assert_eq!(memory.processes, aios_sandbox::Processes::Host);
+        assert_eq!(shown(&Access::default()).expect("profile").processes, aios_sandbox::Processes::Own);
     }
 
     #[test]
