@@ -334,4 +334,3 @@ async fn serve_grpc(
 async fn set_serving<S: tonic::server::NamedService>(health: &tonic_health::server::HealthReporter, _: &S) {
     health.set_serving::<S>().await;
 }
-
