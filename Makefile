@@ -11,7 +11,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference fuzz configs release-tarball lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference bench-tools fuzz fuzz-policy configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -45,7 +45,9 @@ help:
 #:                                kernels of the other one, emulated
 #:   make test-boards             builds the boards of the other architecture, boots and installs them (BOARDS="rpi4 ...": these)
 #:   make fuzz                    damaged model files for FUZZ_SECONDS (default: 1800)
+#:   make fuzz-policy             damaged policies, capabilities and tokens for FUZZ_SECONDS
 #:   make bench-boot | bench-inference
+#:   make bench-tools             ledger, tokens and decisions, sandbox (as root)
 #:
 #: Variables
 #:   BASE=buildroot|prebuilt      insist on a base        BUILDROOT=DIR   use this Buildroot tree
@@ -80,7 +82,7 @@ down:
 boot: all
 	@$(vm) boot $(if $(IMAGE),--image $(IMAGE)) $(if $(FIRMWARE),--firmware $(FIRMWARE))
 
-bench: bench-boot bench-inference
+bench: bench-boot bench-inference bench-tools
 
 bench-boot: all
 	@$(vm) bench-boot
@@ -88,8 +90,14 @@ bench-boot: all
 bench-inference: all
 	@support/bench-inference.sh
 
+bench-tools:
+	@support/bench-tools.sh
+
 fuzz:
 	@support/fuzz.sh
+
+fuzz-policy:
+	@cargo run --locked --release -p aios-policy --example fuzz_policy -- --seconds $(or $(FUZZ_SECONDS),1800)
 
 configs:
 	@support/configs.sh write
