@@ -1,4 +1,4 @@
-//! `fs`: files and folders. Links are never followed (see [`crate::beneath`]).
+//! `fs`: files and folders. Links are never followed (`beneath.rs`).
 
 mod chmod;
 mod chown;

@@ -20,7 +20,7 @@ pub trait Recorder: Send + Sync {
 }
 
 /// The proof that a decision to run a call is in the ledger. Nothing is confined, and so nothing runs, without one; and
-/// only [`Records::decide`] makes one.
+/// only `Records::decide` makes one.
 #[derive(Debug)]
 pub struct Recorded {
     seq: u64,
