@@ -62,6 +62,8 @@ root_file_system() {
 	install -m 755 "$programs/aios-init" "$TARGET_DIR/usr/sbin/"
 	ln -s aios-init "$TARGET_DIR/usr/sbin/init"
 	for overlay in $OVERLAYS; do cp -a "$overlay/." "$TARGET_DIR/"; done
+	"$here/sbom.sh" "$TARGET_DIR/usr/share/aios/sbom.cdx.json"
+	cp "$TARGET_DIR/usr/share/aios/sbom.cdx.json" "$BINARIES_DIR/aios-$BOARD.cdx.json"
 	for hook in $POST_BUILD; do "$hook" "$TARGET_DIR"; done
 
 	rm -f "$BINARIES_DIR/rootfs.erofs.new"
@@ -85,7 +87,7 @@ stage "kernel and base programs" "$(inputs_key "$manifest" "$here/target.sh" "$h
 	"=$DEVICE_TREES")" "$debian" "$BINARIES_DIR/$KERNEL_IMAGE" -- env TARGET_DIR="$debian" "$here/target.sh" "$manifest"
 # shellcheck disable=SC2086 # a defconfig names several overlays and hooks with blanks between
 stage "root file system" "$(inputs_key "=$SOURCE_DATE_EPOCH" "=$TARGET_DIR" "=$(stage_key "kernel and base programs")" \
-	"$programs" "${BASH_SOURCE[0]}" "$top/Cargo.toml" $OVERLAYS $POST_BUILD)" \
+	"$programs" "${BASH_SOURCE[0]}" "$here/sbom.sh" "$top/support/sbom.py" "$top"/Cargo.{toml,lock} $OVERLAYS $POST_BUILD)" \
 	"$BINARIES_DIR/rootfs.erofs" "$TARGET_DIR/usr" -- root_file_system
 case $FIRMWARE in
 raspberrypi)

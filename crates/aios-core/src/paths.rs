@@ -32,3 +32,5 @@ pub const KEYS: &str = "/var/lib/aios/keys";
 pub const TOOLS_STATE: &str = "/var/lib/aios/tools";
 /// The ledger in there.
 pub const LEDGER: &str = "ledger.redb";
+/// Variable of the environment that a container's manager sets for PID 1, to the kind of container, and PID 1 for its units.
+pub const CONTAINER_VARIABLE: &str = "container";

@@ -27,7 +27,10 @@ mount --bind "$models" "$root/usr/share/aios/models"
 mount -t proc proc "$root/proc"
 mount -t tmpfs dev "$root/dev"
 for node in null zero full random urandom; do : >"$root/dev/$node"; mount --bind "/dev/$node" "$root/dev/$node"; done
-exec env -i "PATH=$PATH" container=namespace-boot chroot "$root" /usr/sbin/aios-init
+# Not chroot: from one, the kernel lets nobody make a user namespace, and the tools' sandbox does.
+cd "$root"
+pivot_root . mnt
+exec env -i "PATH=$PATH" container=namespace-boot /bin/sh -c 'umount -l /mnt && exec /usr/sbin/aios-init'
 "#;
 
 /// Makes a control group of its own the root of what the namespace sees, where we may make one.
@@ -84,6 +87,16 @@ impl Namespace {
         self.inside(&[&["aios"], args].concat())
     }
 
+    /// Runs the image's `aios` inside as a user of the image.
+    pub fn aios_as(&self, user: &str, args: &[&str]) -> Result<Output> {
+        let accounts = text_of(self.inside(&["/bin/cat", "/etc/passwd"])?)?;
+        let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let account = fields.into_iter().find(|fields| fields[0] == user && fields.len() > 3);
+        let account = account.with_context(|| format!("the image has no user {user}"))?;
+        let ids = [format!("--setuid={}", account[2]), format!("--setgid={}", account[3])];
+        self.enter(&ids, &[&["aios"], args].concat())
+    }
+
     /// State of the system, once PID 1 answers.
     pub fn status(&self) -> Option<SystemStatus> {
         let output = self.aios(&["--json", "status"]).ok()?;
@@ -120,11 +133,16 @@ impl Namespace {
 
     /// Runs a program of the image inside.
     pub fn inside(&self, args: &[&str]) -> Result<Output> {
+        self.enter(&[], args)
+    }
+
+    fn enter(&self, options: &[String], args: &[&str]) -> Result<Output> {
         let init = self.init.to_string();
         let user = if is_root() { [].as_slice() } else { ["--user"].as_slice() };
         let enter = Command::new("nsenter")
             .args(["--target", &init, "--mount", "--pid", "--net", "--root", "--wd"])
             .args(user)
+            .args(options)
             .args(args)
             .output();
         enter.context("can't start `nsenter` (Debian package util-linux)")

@@ -56,6 +56,9 @@ pub fn bring_up(mode: Mode) -> BootReport {
         (Mode::Container, false) => (container(&mut stages), None, Cmdline::default()),
         (Mode::Container, true) => (Storage::Container, None, Cmdline::default()),
     };
+    if !hosted {
+        stages.run("data", data::make_folders);
+    }
     let config = configuration::load(&mut stages, mode, storage);
     let mut report =
         BootReport { failures: Vec::new(), emergency_shell: None, watchdog: None, config, storage, hotplug };

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use aios_core::paths::CONTAINER_VARIABLE;
 use aios_init::console::{self, say};
 use aios_init::layout::Layout;
 use aios_init::run::Handover;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     std::panic::set_hook(Box::new(|panic| say(format_args!("defect: {panic}; going on"))));
-    let mode = if std::env::var_os("container").is_some() { Mode::Container } else { Mode::Machine };
+    let mode = if std::env::var_os(CONTAINER_VARIABLE).is_some() { Mode::Container } else { Mode::Machine };
     if mode == Mode::Machine && Path::new(INITRAMFS_MARK).exists() {
         stage1::run();
     }

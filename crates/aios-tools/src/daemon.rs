@@ -55,7 +55,8 @@ fn options(files: Files) -> Result<(Config, Options), ConfigError> {
         policy,
         state: files.state.unwrap_or_else(|| aios_core::paths::TOOLS_STATE.into()),
         keys: files.keys.unwrap_or_else(|| aios_core::paths::KEYS.into()),
-        without_groups: files.without_groups,
+        // A container may have no control groups to give, and is no device.
+        without_groups: files.without_groups || std::env::var_os(aios_core::paths::CONTAINER_VARIABLE).is_some(),
     };
     Ok((config, options))
 }

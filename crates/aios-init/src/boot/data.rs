@@ -78,6 +78,21 @@ pub fn bring_up_in_container(stages: &mut Stages) -> Storage {
     }
 }
 
+/// Makes what services and tools expect to find, whoever comes first to put something there.
+pub fn make_folders() -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let at = Path::new(paths::SECRETS);
+    let configuration = at.parent().expect("invariant: secrets are in the folder of the device's configuration");
+    for (path, mode) in [(configuration, 0o755), (at, 0o700)] {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    }
+    Ok(())
+}
+
 fn in_memory(stages: &mut Stages) -> Storage {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     stages.run("data", || mount_fs("tmpfs", Path::new(paths::DATA), "tmpfs", flags, "mode=0755"));

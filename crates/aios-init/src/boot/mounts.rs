@@ -32,6 +32,8 @@ const SHM: Mount = Mount { kind: "tmpfs", at: "/dev/shm", flags: NO_DEVICES, opt
 const TMP: Mount = Mount { kind: "tmpfs", at: "/tmp", flags: NO_DEVICES, options: "mode=1777,size=25%" };
 const CGROUP: Mount =
     Mount { kind: "cgroup2", at: "/sys/fs/cgroup", flags: CLOSED, options: "nsdelegate,memory_recursiveprot" };
+/// Only a kernel with tracing has the folder.
+const TRACING: Mount = Mount { kind: "tracefs", at: "/sys/kernel/tracing", flags: CLOSED, options: "" };
 const PTS: Mount = Mount {
     kind: "devpts",
     at: "/dev/pts",
@@ -52,6 +54,9 @@ pub fn early() -> io::Result<()> {
 pub fn kernel_file_systems(stages: &mut Stages) {
     for mount in [PROC, SYSFS, DEV, RUN, PTS, SHM, TMP, CGROUP] {
         stages.run("mounts", || provide(&mount));
+    }
+    if Path::new(TRACING.at).exists() {
+        stages.run("mounts", || provide(&TRACING));
     }
     stages.run("mounts", device_links);
 }

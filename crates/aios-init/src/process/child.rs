@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use aios_core::paths::CONTAINER_VARIABLE;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -94,6 +95,8 @@ fn prepare_directories(unit: &Unit, layout: &Layout, account: &Account) -> Resul
         ("LOGNAME".into(), account.name.clone()),
         ("NOTIFY_SOCKET".into(), layout.notify_socket.display().to_string()),
     ];
+    // What the host of a container does not give, services of it have to do without, as PID 1 does.
+    environment.extend(std::env::var(CONTAINER_VARIABLE).ok().map(|name| (CONTAINER_VARIABLE.into(), name)));
     let mut announce = |variable: &str, path: PathBuf| environment.push((variable.into(), path.display().to_string()));
     let in_directories = |reason| Failure::new(Stage::Directories, reason);
     if let Some(name) = &unit.runtime_directory {
