@@ -79,6 +79,11 @@ pub enum Answer {
         /// What the watched paths hold now.
         after: Vec<Saved>,
     },
+    /// Of [`Job::Prepare`], where what undoes the call is known and can't be kept.
+    NotKept {
+        /// Why.
+        error: ToolError,
+    },
     /// Of [`Job::Restore`].
     Restored,
     /// It failed.
@@ -131,17 +136,35 @@ fn find(name: &str) -> Result<&'static Entry, ToolError> {
 fn prepare(tool: &str, arguments: &Value, host: &Host, blobs: &Blobs) -> Result<Answer, ToolError> {
     let inverse = find(tool)?.inverse(arguments, host)?;
     let saved = match &inverse {
-        Inverse::Paths { paths } => take_down_all(paths, host, Keep::Contents(blobs))?,
-        Inverse::Nothing | Inverse::Call { .. } => Vec::new(),
+        Inverse::Paths { paths } => taken_down(paths, host, Keep::Contents(blobs)),
+        Inverse::Nothing | Inverse::Call { .. } => Ok(Vec::new()),
     };
-    Ok(Answer::Prepared { inverse, saved })
+    match saved {
+        Ok(saved) => Ok(Answer::Prepared { inverse, saved }),
+        Err(error) if is_about_keeping(&error, blobs) => Ok(Answer::NotKept { error: tree_error(error) }),
+        // What the system says of the tool's own path is what the tool would say.
+        Err(error) => Err(tree_error(error)),
+    }
+}
+
+/// Whether the copies are what is wrong, not what is copied.
+fn is_about_keeping(error: &TreeError, blobs: &Blobs) -> bool {
+    match error {
+        TreeError::TooLarge { .. } | TreeError::Special { .. } => true,
+        TreeError::Io { path, .. } => path.starts_with(blobs.folder()),
+        TreeError::Link(_) | TreeError::Damaged { .. } => false,
+    }
 }
 
 fn take_down_all(paths: &[AbsolutePath], host: &Host, keep: Keep<'_>) -> Result<Vec<Saved>, ToolError> {
+    taken_down(paths, host, keep).map_err(tree_error)
+}
+
+fn taken_down(paths: &[AbsolutePath], host: &Host, keep: Keep<'_>) -> Result<Vec<Saved>, TreeError> {
     paths
         .iter()
         .map(|path| {
-            let node = tree::take_down(&host.path(path), keep, LIMITS).map_err(tree_error)?;
+            let node = tree::take_down(&host.path(path), keep, LIMITS)?;
             Ok(Saved { path: path.clone(), node })
         })
         .collect()

@@ -81,7 +81,7 @@ pub struct Caller {
 pub enum Outcome {
     /// It ran.
     Result(Value),
-    /// It ran, and failed.
+    /// The tool failed: as it ran, or before that, as it looked for what undoes the call.
     Failure(ToolError),
     /// It did not run.
     Refused(Refusal),
@@ -139,6 +139,25 @@ struct Formed {
     arguments: Value,
     access: Access,
     needs: Vec<Capability>,
+}
+
+/// What is known of a call's inverse before it runs.
+enum Prepared {
+    /// It is kept.
+    Kept(Box<Record>),
+    /// There is nothing to undo.
+    Nothing,
+    /// The tool itself failed over it, so it is not run.
+    Failed(ToolError),
+}
+
+impl Prepared {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Prepared::Kept(record) => Some(record),
+            Prepared::Nothing | Prepared::Failed(_) => None,
+        }
+    }
 }
 
 /// A call that may run as far as rules go.
@@ -257,9 +276,12 @@ impl Pipeline {
         };
         let recorded = self.records.decide(&allowed.agent, &decision).map_err(|reason| unrecorded(&reason))?;
         answered.seq = Some(recorded.seq());
-        let undo = self.prepare(&recorded, &answered.call_id, &allowed.agent, &formed, shown)?;
-        answered.outcome = self.run(&recorded, &formed, undo.as_ref())?;
-        answered.reversible = undo.is_some();
+        let prepared = self.prepare(&recorded, &answered.call_id, &allowed.agent, &formed, shown)?;
+        answered.reversible = prepared.record().is_some();
+        answered.outcome = match prepared {
+            Prepared::Failed(error) => Outcome::Failure(error),
+            prepared => self.run(&recorded, &formed, prepared.record())?,
+        };
         self.conclude(&recorded, call, &allowed.agent, &formed, answered);
         Ok(())
     }
@@ -350,7 +372,7 @@ impl Pipeline {
         }
     }
 
-    /// Keeps what undoes the call; `None` where nothing does.
+    /// Keeps what undoes the call.
     fn prepare(
         &self,
         recorded: &Recorded,
@@ -358,10 +380,10 @@ impl Pipeline {
         agent: &str,
         formed: &Formed,
         shown: Value,
-    ) -> Result<Option<Record>, Refusal> {
+    ) -> Result<Prepared, Refusal> {
         let spec = formed.tool.spec;
         if !spec.reversible {
-            return Ok(None);
+            return Ok(Prepared::Nothing);
         }
         let refused = |message: String| {
             let hint = "nothing was changed; a call that can't be undone is not made";
@@ -369,7 +391,7 @@ impl Pipeline {
         };
         let folder = self.journal.begin(call_id).map_err(|error| refused(error.to_string()))?;
         let kept = self.keep(recorded, call_id, agent, formed, shown, folder);
-        if !matches!(kept, Ok(Some(_))) {
+        if !matches!(kept, Ok(Prepared::Kept(_))) {
             let _ = self.journal.forget(call_id);
         }
         kept
@@ -383,19 +405,21 @@ impl Pipeline {
         formed: &Formed,
         shown: Value,
         folder: std::path::PathBuf,
-    ) -> Result<Option<Record>, Refusal> {
+    ) -> Result<Prepared, Refusal> {
         let spec = formed.tool.spec;
         let refused = |message: String| Refusal::new(Stage::Inverse, message, "nothing was changed");
         let job = Job::Prepare { tool: spec.name.to_owned(), arguments: formed.arguments.clone() };
         let journal = Some(JournalView { folder, writable: true });
         let work = Work { access: &formed.access, journal, job: &job, timeout: PREPARE_TIMEOUT };
         let (inverse, saved) = match self.confinement.perform(recorded, &work) {
-            Ok(Answer::Prepared { inverse: Inverse::Nothing, .. }) => return Ok(None),
+            Ok(Answer::Prepared { inverse: Inverse::Nothing, .. }) => return Ok(Prepared::Nothing),
             Ok(Answer::Prepared { inverse, saved }) => (inverse, saved),
-            Ok(Answer::Failed { error, .. }) => return Err(Refusal::of_tool(Stage::Inverse, &error)),
+            Ok(Answer::Failed { error, .. }) | Err(ConfineError::Broken(error)) => return Ok(Prepared::Failed(error)),
+            Ok(Answer::NotKept { error }) => {
+                return Err(refused(format!("what would undo it can't be kept: {}", error.message)));
+            }
             Ok(other) => return Err(refused(format!("the sandbox answered something else: {other:?}"))),
             Err(ConfineError::Refused { message, hint }) => return Err(Refusal::new(Stage::Sandbox, message, hint)),
-            Err(ConfineError::Broken(error)) => return Err(Refusal::of_tool(Stage::Inverse, &error)),
         };
         let record = Record {
             call_id: call_id.to_owned(),
@@ -410,7 +434,7 @@ impl Pipeline {
             after: None,
         };
         self.journal.write(&record).map_err(|error| refused(error.to_string()))?;
-        Ok(Some(record))
+        Ok(Prepared::Kept(Box::new(record)))
     }
 
     /// Runs the tool.
@@ -475,7 +499,7 @@ impl Pipeline {
         if let Err(reason) = self.records.note("result", agent, &body) {
             tracing::error!(reason, call_id = answered.call_id, "result not recorded");
             let text = format!(
-                "{} ran (decision {} in the ledger), but what came of it could not be recorded: {reason}",
+                "{} was called (decision {} in the ledger), but what came of it could not be recorded: {reason}",
                 spec.name,
                 recorded.seq()
             );

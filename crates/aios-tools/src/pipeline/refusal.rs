@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ToolError;
-
 /// The stages of a call, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,7 +22,7 @@ pub enum Stage {
     Approval,
     /// The decision could not be recorded.
     Ledger,
-    /// What would undo it could not be found out, or kept.
+    /// What would undo it could not be kept.
     Inverse,
     /// It could not be confined.
     Sandbox,
@@ -45,10 +43,6 @@ impl Refusal {
     /// A refusal at `stage`.
     pub fn new(stage: Stage, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
         Refusal { stage, message: message.into(), hint: hint.into() }
-    }
-
-    pub(super) fn of_tool(stage: Stage, error: &ToolError) -> Refusal {
-        Refusal::new(stage, &*error.message, "")
     }
 }
 
