@@ -93,9 +93,9 @@ impl Plan {
         let of_the_tool = [
             (&profile.system[..], Access::Read, true),
             (libraries, Access::Execute, true),
-            (&profile.execute[..], Access::Execute, false),
-            (&profile.sockets[..], Access::Socket, false),
-            (&profile.devices[..], Access::Device, false),
+            (&profile.execute[..], Access::Execute, true),
+            (&profile.sockets[..], Access::Socket, true),
+            (&profile.devices[..], Access::Device, true),
             (&devices[..], Access::Device, false),
         ];
         for (paths, access, optional) in of_the_tool {

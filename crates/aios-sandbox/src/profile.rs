@@ -26,12 +26,14 @@ pub struct Profile {
     /// Files and directories that the tool itself names, to read. Links are followed, and shown as links; what does not
     /// exist is left out. Never put a path here that a caller had a say in.
     pub system: Vec<PathBuf>,
-    /// Programs, or directories of programs, that may be started. Links are followed as in `system`. The directories of
-    /// shared libraries come with them. Without any, `execve` and new executable memory are refused.
+    /// Programs, or directories of programs, that may be started. Links are followed, and missing ones left out, as in
+    /// `system`: whoever would start it finds that it is not there, and can say what that means. The directories of shared
+    /// libraries come with them. Without any, `execve` and new executable memory are refused.
     pub execute: Vec<PathBuf>,
-    /// Unix sockets to connect to, by path. Links are followed as in `system`, but they must exist.
+    /// Unix sockets to connect to, by path. Links are followed, and missing ones left out, as in `system`.
     pub sockets: Vec<PathBuf>,
-    /// Device nodes to open for reading, writing and `ioctl`. Links are followed as in `system`, but they must exist.
+    /// Device nodes to open for reading, writing and `ioctl`. Links are followed, and missing ones left out, as in
+    /// `system`.
     pub devices: Vec<PathBuf>,
     /// The network that is seen.
     pub network: Network,

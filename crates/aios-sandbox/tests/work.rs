@@ -125,8 +125,19 @@ trials! {
         let missing = vec![PathBuf::from("/nowhere/at/all")];
         let read = Profile { read: missing.clone(), ..Profile::default() };
         assert!(matches!(run(&read, "echo\nx"), Err(Error::Path { .. })));
-        let system = Profile { system: missing, ..Profile::default() };
-        assert_eq!(said(&system, "echo\nx"), "x");
+        let write = Profile { write: missing.clone(), ..Profile::default() };
+        assert!(matches!(run(&write, "echo\nx"), Err(Error::Path { .. })));
+        let of_the_tool = Profile {
+            system: missing.clone(),
+            execute: missing.clone(),
+            sockets: missing.clone(),
+            devices: missing,
+            ..Profile::default()
+        };
+        assert_eq!(said(&of_the_tool, "echo\nx"), "x");
+        for attempt in ["connect\n/nowhere/at/all", "program\n/nowhere/at/all", "write\n/nowhere/at/all\nx"] {
+            assert!(said(&of_the_tool, attempt).starts_with("error: No such file"), "{attempt}");
+        }
     }
 
     fn links_in_system_paths_lead_to_the_same_place_inside() {

@@ -22,7 +22,8 @@ pub struct Access {
     pub write: Vec<PathBuf>,
     /// The same that the tool has chosen: what it keeps itself.
     pub own: Vec<PathBuf>,
-    /// Programs that can be executed, with the libraries of the image.
+    /// Programs that can be executed, with the libraries of the image. What this device lacks is left out, here and in
+    /// the next two: the tool finds it missing and says so.
     pub programs: Vec<PathBuf>,
     /// Unix sockets that can be connected to.
     pub sockets: Vec<PathBuf>,

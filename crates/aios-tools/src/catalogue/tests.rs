@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use serde_json::Value;
 
 use super::*;
-use crate::tool::Risk;
+use crate::{error::Code, host::Host, tool::Risk};
 
 fn is_word(text: &str) -> bool {
     !text.is_empty()
@@ -97,6 +97,34 @@ fn pointers_to_sinks_and_secrets_lead_to_something() {
         }
     }
 }
+
+#[test]
+fn a_program_a_socket_or_a_device_that_is_missing_is_said_to_be() {
+    let nowhere = tempfile::tempdir().expect("tempdir");
+    let host = Host::below(nowhere.path());
+    let mut tried = 0;
+    for tool in all() {
+        let name = tool.spec.name;
+        let arguments: Value = serde_json::from_str(tool.spec.examples[0].arguments).expect("JSON");
+        let access = tool.access(&arguments).expect(name);
+        let needed = || access.programs.iter().chain(&access.sockets).chain(&access.devices);
+        if needed().next().is_none() || MISSES_NOTHING.contains(&name) {
+            continue;
+        }
+        let error = tool.run(&arguments, &host).err().unwrap_or_else(|| panic!("{name} misses nothing"));
+        assert!(
+            matches!(error.code, Code::NotInstalled | Code::Unsupported | Code::Unavailable),
+            "{name}: {:?}, {error}",
+            error.code
+        );
+        assert!(needed().any(|path| error.message.contains(path.to_str().expect("UTF-8"))), "{name}: {error}");
+        tried += 1;
+    }
+    assert!(tried > 20, "only {tried} tools need anything");
+}
+
+/// Tools which can do without the program, socket or device that they ask for.
+const MISSES_NOTHING: [&str; 0] = [];
 
 #[test]
 fn every_tool_is_tried_on_the_booted_image() {
