@@ -173,12 +173,19 @@ fn find_mount(mountinfo: &str) -> Option<(&str, &str)> {
 fn hand_down(group: &Path) -> Vec<String> {
     let offered = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
     let offered: Vec<&str> = offered.split_whitespace().filter(|name| CONTROLLERS.contains(name)).collect();
-    let enable = |name: &&&str| fs::write(group.join("cgroup.subtree_control"), format!("+{name}")).is_ok();
-    let enabled: Vec<String> = offered.iter().filter(enable).map(ToString::to_string).collect();
-    if enabled.len() == offered.len() || !move_self_below(group) {
-        return enabled;
+    // Before anything is enabled: the kernel takes `cpu` and `pids` for a group that holds processes, refuses `memory`, and
+    // from then on no process can enter a group below.
+    if !offered.is_empty() && holds_processes(group) {
+        move_self_below(group);
     }
+    let enable = |name: &&&str| fs::write(group.join("cgroup.subtree_control"), format!("+{name}")).is_ok();
     offered.iter().filter(enable).map(ToString::to_string).collect()
+}
+
+/// The root of the hierarchy may hold processes and hand down; it has no type.
+fn holds_processes(group: &Path) -> bool {
+    group.join("cgroup.type").exists()
+        && fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| !processes.trim().is_empty())
 }
 
 /// Removes what daemons left that could not clean up.
@@ -192,13 +199,11 @@ fn remove_abandoned(base: &Path) {
     }
 }
 
-fn move_self_below(group: &Path) -> bool {
+/// Where that fails, so does what is enabled next, and that is told.
+fn move_self_below(group: &Path) {
     let leaf = group.join(OWN_LEAF);
-    let made = fs::create_dir(&leaf).or_else(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Ok(()),
-        _ => Err(error),
-    });
-    made.is_ok() && fs::write(leaf.join("cgroup.procs"), "0").is_ok()
+    let _ = fs::create_dir(&leaf);
+    let _ = fs::write(leaf.join("cgroup.procs"), "0");
 }
 
 #[cfg(test)]
