@@ -9,6 +9,7 @@ mod refusal;
 mod rollback;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -21,12 +22,16 @@ use aios_policy::{
 };
 use serde_json::{Value, json};
 
-use self::record::{Records, shortened, trace};
+use self::{
+    record::{Records, shortened, trace},
+    turns::Turns,
+};
 pub use self::{
     confine::{ConfineError, Confinement, JournalView, Work},
     record::{Recorded, Recorder},
     refusal::{Refusal, Stage},
     rollback::{RollbackError, RolledBack},
+    turns::Turn,
 };
 use crate::{
     access::Access,
@@ -36,7 +41,7 @@ use crate::{
     job::{Answer, Job, Saved},
     journal::{self, Journal, Record, State},
     sessions::{self, Sessions},
-    tool::{Entry, Inverse},
+    tool::{Entry, Inverse, Serial},
 };
 
 /// Longest arguments, in bytes of JSON.
@@ -131,6 +136,7 @@ pub struct Pipeline {
     records: Records,
     confinement: Arc<dyn Confinement>,
     journal: Journal,
+    turns: Turns,
 }
 
 /// A call whose form is right.
@@ -180,6 +186,7 @@ impl Pipeline {
             records: Records(parts.recorder),
             confinement: parts.confinement,
             journal: parts.journal,
+            turns: Turns::default(),
         }
     }
 
@@ -206,6 +213,11 @@ impl Pipeline {
     /// What undoes calls.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Waits until no call changes what `serial` names, and keeps all others from it as long as the result lives.
+    pub fn turn(&self, serial: Serial) -> Turn<'_> {
+        self.turns.take(serial)
     }
 
     /// Records something about the service itself.
@@ -260,6 +272,8 @@ impl Pipeline {
         let spec = formed.tool.spec;
         let digest = approvals::digest(spec.name, spec.version, &formed.arguments);
         let approved_by = self.approve(call, &answered.call_id, &formed, &allowed, &digest)?;
+        // After somebody has agreed, who may take their time; before the entry, so that the ledger has them in their order.
+        let _turn = spec.serial.map(|serial| self.turns.take(serial));
         let shown = self.records.arguments(&formed.arguments, spec.secrets);
         let decision = record::Decision {
             call: &answered.call_id,

@@ -30,6 +30,7 @@ use crate::{
     journal::{Journal, Retention},
     pipeline::{Parts, Pipeline},
     recorder::LedgerRecorder,
+    tool::Serial,
 };
 
 /// Anybody may connect: who they are is what the kernel says, and what they may do is what the policy says.
@@ -237,6 +238,8 @@ async fn revert_firewall(pipeline: Arc<Pipeline>) {
 
 fn revert_if_due(pipeline: &Pipeline) -> Result<(), ToolError> {
     let host = Host::device();
+    // A call that begins or confirms a change writes file and table one after the other.
+    let _turn = pipeline.turn(Serial::Firewall);
     let Some(pending) = Pending::read(&host)? else { return Ok(()) };
     let now = Now::of(&host)?;
     if !pending.is_due(&now) {

@@ -28,6 +28,20 @@ pub enum Origin {
     Network,
 }
 
+/// Something of the device that calls of several tools read and then change: they run one at a time, each from what undoes
+/// it to its result, so that none undoes or overwrites half of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Serial {
+    /// The table of the firewall, and the change of it that waits for confirmation.
+    Firewall,
+    /// Links, addresses and routes.
+    Network,
+    /// The slots of the system.
+    Slots,
+    /// The device's configuration file.
+    Configuration,
+}
+
 /// A tool, said in words and figures.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolSpec {
@@ -55,6 +69,8 @@ pub struct ToolSpec {
     pub secrets: &'static [&'static str],
     /// Where its results come from.
     pub origin: Origin,
+    /// What it changes that other tools change, too.
+    pub serial: Option<Serial>,
 }
 
 impl ToolSpec {
@@ -72,6 +88,7 @@ impl ToolSpec {
         sinks: &[],
         secrets: &[],
         origin: Origin::System,
+        serial: None,
     };
 
     /// The part of the name before the dot.

@@ -6,12 +6,12 @@ use aios_policy::{Capability, Decision, Origin, Request, Risk, Taint, decide};
 use serde_json::{Value, json};
 
 use super::{
-    Answered, Call, Caller, ConfineError, JournalView, Outcome, Pipeline, Recorded, Refusal, Stage, Work, new_id, now,
-    record, unrecorded, uptime,
+    Answered, Call, Caller, ConfineError, JournalView, Outcome, Pipeline, Recorded, Refusal, Stage, Turn, Work, new_id,
+    now, record, unrecorded, uptime,
 };
 use crate::{
     access::{Access, Privilege},
-    approvals,
+    approvals, catalogue,
     error::{Code, ToolError},
     job::{self, Answer, Job},
     journal::{JournalError, Record, State},
@@ -58,6 +58,7 @@ impl Pipeline {
             Inverse::Call { tool, arguments } => self.call_back(caller, &record, &tool, &arguments),
             Inverse::Paths { .. } => {
                 let agent = self.may_roll_back(caller, &record).map_err(RollbackError::Refused)?;
+                let _turn = self.turn_of(&record);
                 let recorded = self.record_rollback(&agent, &record).map_err(RollbackError::Refused)?;
                 self.restore(&agent, &recorded, &record, force)
             }
@@ -68,6 +69,7 @@ impl Pipeline {
     pub fn complete_rollbacks(&self) {
         let records = self.journal.list(usize::MAX).unwrap_or_default();
         for record in records.iter().filter(|record| record.state == State::RollingBack) {
+            let _turn = self.turn_of(record);
             let completed = self
                 .record_rollback(&record.agent, record)
                 .map_err(RollbackError::Refused)
@@ -77,6 +79,11 @@ impl Pipeline {
                 Err(error) => tracing::error!(?error, call_id = record.call_id, "interrupted rollback not completed"),
             }
         }
+    }
+
+    /// The turn of what the call of `record` changed. Where the inverse is a call, that takes its own.
+    fn turn_of(&self, record: &Record) -> Option<Turn<'_>> {
+        catalogue::find(&record.tool)?.spec.serial.map(|serial| self.turns.take(serial))
     }
 
     fn may_roll_back(&self, caller: &Caller, record: &Record) -> Result<String, Refusal> {

@@ -216,6 +216,67 @@ fn a_call_that_no_copy_can_be_kept_of_is_refused() {
     assert_eq!(bench.fake.ran.load(Ordering::Relaxed), 0);
 }
 
+/// Notes for each step whether what the tool changes was its own meanwhile.
+#[derive(Default)]
+struct Watcher {
+    pipeline: std::sync::OnceLock<std::sync::Weak<Pipeline>>,
+    seen: Mutex<BTreeMap<String, Vec<bool>>>,
+}
+
+impl Confinement for Watcher {
+    fn perform(&self, _: &Recorded, work: &Work<'_>) -> Result<Answer, ConfineError> {
+        let (tool, answer) = match work.job {
+            Job::Prepare { tool, arguments } => {
+                let inverse = Inverse::Call { tool: tool.clone(), arguments: arguments.clone() };
+                (tool, Answer::Prepared { inverse, saved: Vec::new() })
+            }
+            Job::Run { tool, .. } => (tool, Answer::Ran { result: Value::Null, after: Vec::new() }),
+            Job::Restore { .. } => panic!("nothing is restored"),
+        };
+        let pipeline = self.pipeline.get().and_then(std::sync::Weak::upgrade).expect("a pipeline");
+        let serial = catalogue::find(tool).expect("tool").spec.serial;
+        let own = serial.is_some_and(|serial| pipeline.turns.of(serial).try_lock().is_err());
+        self.seen.lock().expect("lock").entry(tool.clone()).or_default().push(own);
+        Ok(answer)
+    }
+}
+
+#[test]
+fn what_several_tools_change_is_changed_by_one_call_at_a_time() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let layer = aios_policy::policy::Layer { path: "policy.toml".into(), text: POLICY.into() };
+    let watcher = Arc::new(Watcher::default());
+    let pipeline = Arc::new(Pipeline::new(Parts {
+        policy: Policy::from_layers(&[layer]).expect("policy"),
+        grants: Grants::default(),
+        verifier: Verifier::new(SigningKey::from_bytes(&[7; 32]).verifying_key()),
+        recorder: Arc::new(Ledger::default()),
+        confinement: watcher.clone(),
+        journal: Journal::open(folder.path().join("journal")).expect("journal"),
+    }));
+    watcher.pipeline.set(Arc::downgrade(&pipeline)).expect("once");
+    let shared = catalogue::all().filter(|tool| ["firewall", "net", "pkg", "self"].contains(&tool.spec.namespace()));
+    for tool in shared.filter(|tool| tool.spec.reversible) {
+        assert!(tool.spec.serial.is_some(), "{}", tool.spec.name);
+        // What is critical would wait for somebody.
+        if tool.spec.risk == aios_policy::Risk::Critical {
+            continue;
+        }
+        let example = serde_json::from_str(tool.spec.examples[0].arguments).expect("JSON");
+        let answered = pipeline.execute(&user(0), &call(tool.spec.name, example));
+        assert!(matches!(answered.outcome, Outcome::Result(_)), "{}: {answered:?}", tool.spec.name);
+        pipeline.rollback(&user(0), &answered.call_id, false).expect("rollback");
+    }
+    let seen = watcher.seen.lock().expect("lock");
+    assert!(seen.len() >= 6, "{seen:?}");
+    // What undoes it is found out, it runs, and both again for the rollback.
+    assert!(seen.values().all(|own| own == &[true; 4]), "{seen:?}");
+    drop(seen);
+    for serial in [Serial::Firewall, Serial::Network, Serial::Slots, Serial::Configuration] {
+        assert!(pipeline.turns.of(serial).try_lock().is_ok(), "{serial:?} was not given back");
+    }
+}
+
 #[test]
 fn an_id_is_the_callers_own_or_a_new_one() {
     let bench = bench();

@@ -9,7 +9,7 @@ use crate::{
     args::Count,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct AddRule;
@@ -55,6 +55,7 @@ impl Tool for AddRule {
         risk: Risk::Critical,
         reversible: true,
         sinks: &["/rule"],
+        serial: Some(Serial::Firewall),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

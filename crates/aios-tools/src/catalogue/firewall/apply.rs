@@ -13,7 +13,7 @@ use crate::{
     args::Count,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct Apply;
@@ -66,6 +66,7 @@ impl Tool for Apply {
         risk: Risk::Critical,
         reversible: true,
         sinks: &["/rules", "/input_policy", "/forward_policy", "/output_policy"],
+        serial: Some(Serial::Firewall),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

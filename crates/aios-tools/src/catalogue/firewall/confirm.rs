@@ -8,7 +8,7 @@ use crate::{
     access::Access,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Risk, Tool, ToolSpec},
+    tool::{Example, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct Confirm;
@@ -31,6 +31,7 @@ impl Tool for Confirm {
         examples: &[Example { goal: "keep the new firewall rules", arguments: "{}" }],
         needs: &["firewall:confirm:table"],
         risk: Risk::High,
+        serial: Some(Serial::Firewall),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

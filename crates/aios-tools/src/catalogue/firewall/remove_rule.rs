@@ -13,7 +13,7 @@ use crate::{
     args::Count,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct RemoveRule;
@@ -49,6 +49,7 @@ impl Tool for RemoveRule {
         idempotent: false,
         reversible: true,
         sinks: &["/id", "/handle"],
+        serial: Some(Serial::Firewall),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

@@ -11,7 +11,7 @@ use crate::{
     access::Access,
     error::ToolError,
     host::Host,
-    tool::{Example, Risk, Tool, ToolSpec},
+    tool::{Example, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct Revert;
@@ -33,6 +33,7 @@ impl Tool for Revert {
         examples: &[Example { goal: "take the new firewall rules back", arguments: "{}" }],
         needs: &["firewall:revert:table"],
         risk: Risk::High,
+        serial: Some(Serial::Firewall),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

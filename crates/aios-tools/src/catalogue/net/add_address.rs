@@ -17,7 +17,7 @@ use crate::{
     args::{Interface, Prefix},
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct AddAddress;
@@ -57,6 +57,7 @@ impl Tool for AddAddress {
         risk: Risk::High,
         reversible: true,
         sinks: &["/interface", "/address", "/routes"],
+        serial: Some(Serial::Network),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

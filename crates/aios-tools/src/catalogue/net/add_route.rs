@@ -12,7 +12,7 @@ use crate::{
     access::{Access, Privilege},
     error::ToolError,
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct AddRoute;
@@ -41,6 +41,7 @@ impl Tool for AddRoute {
         risk: Risk::High,
         reversible: true,
         sinks: &["/destination", "/gateway", "/interface"],
+        serial: Some(Serial::Network),
         ..ToolSpec::DEFAULT
     };
     type Input = Route;

@@ -15,7 +15,7 @@ use crate::{
     args::{Interface, Network, Prefix},
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct RemoveAddress;
@@ -49,6 +49,7 @@ impl Tool for RemoveAddress {
         idempotent: false,
         reversible: true,
         sinks: &["/interface", "/address"],
+        serial: Some(Serial::Network),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

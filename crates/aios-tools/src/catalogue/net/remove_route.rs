@@ -14,7 +14,7 @@ use crate::{
     args::{Interface, Network},
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct RemoveRoute;
@@ -54,6 +54,7 @@ impl Tool for RemoveRoute {
         idempotent: false,
         reversible: true,
         sinks: &["/destination", "/gateway", "/interface"],
+        serial: Some(Serial::Network),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

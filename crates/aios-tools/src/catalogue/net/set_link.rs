@@ -18,7 +18,7 @@ use crate::{
     args::{Count, Interface},
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 /// Most addresses, and most routes, that are brought back.
@@ -71,6 +71,7 @@ impl Tool for SetLink {
         risk: Risk::Critical,
         reversible: true,
         sinks: &["/interface", "/state", "/addresses", "/routes"],
+        serial: Some(Serial::Network),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

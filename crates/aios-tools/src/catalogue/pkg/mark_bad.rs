@@ -9,7 +9,7 @@ use crate::{
     access::Access,
     error::ToolError,
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct MarkBad;
@@ -37,6 +37,7 @@ impl Tool for MarkBad {
         risk: Risk::Critical,
         reversible: true,
         sinks: &["/slot"],
+        serial: Some(Serial::Slots),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

@@ -9,7 +9,7 @@ use crate::{
     access::Access,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Risk, Serial, Tool, ToolSpec},
 };
 
 pub struct Rollback;
@@ -38,6 +38,7 @@ impl Tool for Rollback {
         risk: Risk::Critical,
         reversible: true,
         sinks: &["/slot"],
+        serial: Some(Serial::Slots),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

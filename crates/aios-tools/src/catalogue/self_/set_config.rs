@@ -23,7 +23,7 @@ use crate::{
     args::AbsolutePath,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Origin, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Origin, Risk, Serial, Tool, ToolSpec},
 };
 
 /// Longest text, and most texts of a list.
@@ -74,6 +74,7 @@ impl Tool for SetConfig {
         reversible: true,
         sinks: &["/key", "/value"],
         origin: Origin::Files,
+        serial: Some(Serial::Configuration),
         ..ToolSpec::DEFAULT
     };
     type Input = Input;
