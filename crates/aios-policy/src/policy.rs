@@ -257,7 +257,7 @@ impl Policy {
     }
 
     /// The lines of `deny` that are about an agent.
-    pub(crate) fn denials(&self, agent: &str) -> impl Iterator<Item = &Capability> {
+    pub fn denials(&self, agent: &str) -> impl Iterator<Item = &Capability> {
         let own = self.agents.get(agent).map(|agent| agent.deny.as_slice()).unwrap_or_default();
         self.deny.iter().chain(own)
     }

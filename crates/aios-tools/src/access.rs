@@ -35,6 +35,16 @@ pub struct Access {
     pub processes: Processes,
     /// Linux capabilities that it keeps, without which the kernel refuses the operation.
     pub privileges: Vec<Privilege>,
+    /// Folders of the arguments that are moved, copied or removed with all below. Where the policy denies some of that,
+    /// the call is refused.
+    #[serde(default)]
+    pub whole: Vec<PathBuf>,
+    /// What the policy denies below the folders that are shown; the pipeline fills it in. Nothing is seen of it.
+    #[serde(default)]
+    pub hidden: Vec<PathBuf>,
+    /// The same where only writing is denied: it can be read.
+    #[serde(default)]
+    pub fixed: Vec<PathBuf>,
     /// Largest file that it makes, in bytes, where that can be more than what suffices for most tools.
     pub file_size_max: Option<u64>,
 }
@@ -124,6 +134,13 @@ impl Access {
         let mut with = self.and(format!("fs:write:{path}"));
         with.write.push(shown.as_ref().unwrap_or(path).as_path().to_owned());
         with
+    }
+
+    /// Moving, copying or removing the argument `path` with all below. Add what that takes, too.
+    #[must_use]
+    pub fn takes_whole(mut self, path: &AbsolutePath) -> Self {
+        self.whole.push(path.as_path().to_owned());
+        self
     }
 
     /// Reading `path`, which the tool, not its caller, has chosen.

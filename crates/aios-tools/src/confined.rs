@@ -1,33 +1,31 @@
 //! The sandbox, as the pipeline uses it.
 
-use std::path::PathBuf;
-
 use aios_sandbox::{Error, Exit, Outcome, Sandbox};
 
 use crate::{
     error::{Code, ToolError},
     job::Answer,
     pipeline::{ConfineError, Confinement, Recorded, Work},
-    profile,
+    profile::{self, Blank},
 };
 
 /// Runs each step in a process of its own.
 pub struct Confined {
     sandbox: Sandbox,
-    empty: PathBuf,
+    blank: Blank,
 }
 
 impl Confined {
-    /// Steps run in `sandbox`; `empty` is an empty folder.
-    pub fn new(sandbox: Sandbox, empty: PathBuf) -> Confined {
-        Confined { sandbox, empty }
+    /// Steps run in `sandbox`, where `blank` is shown in place of what is hidden.
+    pub fn new(sandbox: Sandbox, blank: Blank) -> Confined {
+        Confined { sandbox, blank }
     }
 }
 
 impl Confinement for Confined {
     fn perform(&self, _recorded: &Recorded, work: &Work<'_>) -> Result<Answer, ConfineError> {
         let refused = |message: String| ConfineError::Refused { message, hint: String::new() };
-        let profile = profile::of(work.access, work.journal.as_ref(), work.timeout, &self.empty)
+        let profile = profile::of(work.access, work.journal.as_ref(), work.timeout, &self.blank)
             .map_err(|error| refused(error.to_string()))?;
         let input = serde_json::to_vec(work.job).expect("invariant: a job's keys are texts, so it is JSON");
         match self.sandbox.run(&profile, &input, work.timeout) {

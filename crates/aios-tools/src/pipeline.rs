@@ -3,6 +3,7 @@
 //! Each stage hands on what the next one needs, and [`Confinement`] takes the proof of the entry in the ledger; so there
 //! is no other way to a tool.
 
+mod below;
 mod confine;
 mod record;
 mod refusal;
@@ -22,16 +23,16 @@ use aios_policy::{
 };
 use serde_json::{Value, json};
 
-use self::{
-    record::{Records, shortened, trace},
-    turns::Turns,
-};
 pub use self::{
     confine::{ConfineError, Confinement, JournalView, Work},
     record::{Recorded, Recorder},
     refusal::{Refusal, Stage},
     rollback::{RollbackError, RolledBack},
     turns::Turn,
+};
+use self::{
+    record::{Records, shortened, trace},
+    turns::Turns,
 };
 use crate::{
     access::Access,
@@ -169,6 +170,8 @@ impl Prepared {
 /// A call that may run as far as rules go.
 struct Allowed {
     agent: String,
+    /// Who issued its token, whose rights it goes by.
+    issuer: Option<String>,
     taint: Taint,
     reasons: Vec<Reason>,
 }
@@ -267,13 +270,16 @@ impl Pipeline {
             let message = journal::JournalError::Id(std::mem::replace(&mut answered.call_id, new_id())).to_string();
             return Err(Refusal::new(Stage::Schema, message, ""));
         }
-        let formed = form(call)?;
+        let mut formed = form(call)?;
         let allowed = self.allow(caller, call, &formed)?;
         let spec = formed.tool.spec;
         let digest = approvals::digest(spec.name, spec.version, &formed.arguments);
         let approved_by = self.approve(call, &answered.call_id, &formed, &allowed, &digest)?;
         // After somebody has agreed, who may take their time; before the entry, so that the ledger has them in their order.
         let _turn = spec.serial.map(|serial| self.turns.take(serial));
+        let parties: Vec<&str> =
+            [Some(&allowed.agent), allowed.issuer.as_ref()].into_iter().flatten().map(String::as_str).collect();
+        below::hide(&self.policy(), &parties, &mut formed.access)?;
         let shown = self.records.arguments(&formed.arguments, spec.secrets);
         let decision = record::Decision {
             call: &answered.call_id,
@@ -323,10 +329,11 @@ impl Pipeline {
             now,
             uptime: uptime(),
         };
+        let issuer = token.as_ref().map(|token| token.issuer().to_owned());
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
         match decide(&policy, &self.grants(), &mut limiter, &request) {
-            Decision::Allow => Ok(Allowed { agent, taint, reasons: Vec::new() }),
-            Decision::NeedsApproval(reasons) => Ok(Allowed { agent, taint, reasons }),
+            Decision::Allow => Ok(Allowed { agent, issuer, taint, reasons: Vec::new() }),
+            Decision::NeedsApproval(reasons) => Ok(Allowed { agent, issuer, taint, reasons }),
             Decision::Deny(denial) => {
                 let message = format!("{agent} may not call {} like this", spec.name);
                 Err(Refusal::new(denial.stage.into(), message, denial.hint))

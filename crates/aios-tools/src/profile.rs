@@ -26,10 +26,19 @@ const SCRATCH: u64 = 16 << 20;
 #[error("{}: holds keys or secrets, or the record of what was done: no tool gets there", .0.display())]
 pub struct Hidden(pub PathBuf);
 
-/// The profile of a call. `empty` is an empty folder, which is shown where something hidden is.
+/// What is shown where something hidden is.
+#[derive(Clone, Debug)]
+pub struct Blank {
+    /// An empty folder.
+    pub folder: PathBuf,
+    /// An empty file.
+    pub file: PathBuf,
+}
+
+/// The profile of a call. `blank` is shown where something hidden is.
 ///
 /// Of a path to write to that does not exist yet, its folder is shown.
-pub fn of(access: &Access, journal: Option<&JournalView>, timeout: Duration, empty: &Path) -> Result<Profile, Hidden> {
+pub fn of(access: &Access, journal: Option<&JournalView>, timeout: Duration, blank: &Blank) -> Result<Profile, Hidden> {
     let hidden = HIDDEN.map(PathBuf::from);
     let of_arguments = || access.read.iter().chain(&access.write);
     if let Some(path) = of_arguments().find(|path| hidden.iter().any(|hidden| path.starts_with(hidden))) {
@@ -40,8 +49,9 @@ pub fn of(access: &Access, journal: Option<&JournalView>, timeout: Duration, emp
     let mut mount_extra: Vec<ExtraMount> = hidden
         .into_iter()
         .filter(|hidden| shown().any(|shown| hidden != shown && hidden.starts_with(shown)) && hidden.exists())
-        .map(|target| ExtraMount { source: empty.to_owned(), target, writable: false })
+        .map(|target| ExtraMount { source: blank.folder.clone(), target, writable: false })
         .collect();
+    mount_extra.extend(denied(access, blank));
     mount_extra.extend(journal.map(|view| ExtraMount {
         source: view.folder.clone(),
         target: job::JOURNAL.into(),
@@ -77,6 +87,21 @@ pub fn of(access: &Access, journal: Option<&JournalView>, timeout: Duration, emp
     })
 }
 
+/// What the policy denies below the folders that are shown: in its place something empty, or itself to read only.
+fn denied<'a>(access: &'a Access, blank: &'a Blank) -> impl Iterator<Item = ExtraMount> + 'a {
+    let kind = |path: &Path| path.symlink_metadata().ok().filter(|found| !found.is_symlink());
+    let by_policy = access.hidden.iter().filter(|target| !HIDDEN.iter().any(|hidden| target.starts_with(hidden)));
+    let hidden = by_policy.filter_map(move |target| {
+        let source = if kind(target)?.is_dir() { &blank.folder } else { &blank.file };
+        Some(ExtraMount { source: source.clone(), target: target.clone(), writable: false })
+    });
+    let fixed = access.fixed.iter().filter(|target| !HIDDEN.iter().any(|hidden| target.starts_with(hidden)));
+    let fixed = fixed.filter_map(move |target| {
+        kind(target).map(|_| ExtraMount { source: target.clone(), target: target.clone(), writable: false })
+    });
+    hidden.chain(fixed)
+}
+
 /// `path`, or its folder where there is no `path`; the root is never shown.
 fn shown_for_writing(path: &Path) -> PathBuf {
     let folder = path.parent().filter(|folder| *folder != Path::new("/"));
@@ -109,7 +134,8 @@ mod tests {
     }
 
     fn shown(access: &Access) -> Result<Profile, Hidden> {
-        of(access, None, Duration::from_secs(10), Path::new("/empty"))
+        let blank = Blank { folder: "/empty".into(), file: "/empty-file".into() };
+        of(access, None, Duration::from_secs(10), &blank)
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::{
     host::Host,
     journal::{Journal, Retention},
     pipeline::{Parts, Pipeline},
+    profile::Blank,
     recorder::LedgerRecorder,
     tool::Serial,
 };
@@ -111,8 +112,9 @@ impl Server {
             fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| path.display().to_string())
         };
         folder(&state, 0o700)?;
-        let empty = state.join("empty");
-        folder(&empty, 0o755)?;
+        let blank = Blank { folder: state.join("empty"), file: state.join("empty-file") };
+        folder(&blank.folder, 0o755)?;
+        fs::write(&blank.file, "").with_context(|| blank.file.display().to_string())?;
         for kept in TOOLS_OWN {
             folder(&state.join(kept), 0o700)?;
         }
@@ -131,7 +133,7 @@ impl Server {
             grants: grants.read()?,
             verifier: Verifier::new(tokens.verifying_key()),
             recorder: recorder.clone(),
-            confinement: Arc::new(Confined::new(sandbox, empty)),
+            confinement: Arc::new(Confined::new(sandbox, blank)),
             journal,
         }));
         recorder.remember(pipeline.sessions())?;

@@ -60,6 +60,7 @@ impl Tool for Copy {
 
     fn access(input: &Input) -> Access {
         let access = Access::default().reads(&input.from).replaces(&input.to);
+        let access = access.takes_whole(&input.from).takes_whole(&input.to);
         access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(BYTES_MAX)
     }
 

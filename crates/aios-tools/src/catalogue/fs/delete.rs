@@ -54,7 +54,7 @@ impl Tool for Delete {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().replaces(&input.path).with(Privilege::WriteAll)
+        Access::default().replaces(&input.path).takes_whole(&input.path).with(Privilege::WriteAll)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

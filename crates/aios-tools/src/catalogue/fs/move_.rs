@@ -62,6 +62,7 @@ impl Tool for Move {
 
     fn access(input: &Input) -> Access {
         let access = Access::needs(format!("fs:read:{}", input.from)).replaces(&input.from).replaces(&input.to);
+        let access = access.takes_whole(&input.from).takes_whole(&input.to);
         access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(BYTES_MAX)
     }
 

@@ -102,7 +102,10 @@ impl Tool for Commit {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::needs(format!("fs:read:{}", input.path)).writes(&input.path).with(Privilege::WriteAll)
+        Access::needs(format!("fs:read:{}", input.path))
+            .writes(&input.path)
+            .takes_whole(&input.path)
+            .with(Privilege::WriteAll)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {
