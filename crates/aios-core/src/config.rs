@@ -7,6 +7,7 @@
 mod install;
 mod layers;
 mod models;
+mod plugins;
 mod tools;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use install::{AfterInstall, Install, InstallDisk};
 pub use layers::{ConfigError, Layer, from_layers, load, read, system_layers};
 pub use models::Models;
+pub use plugins::Plugins;
 pub use tools::Tools;
 
 use crate::{
@@ -41,6 +43,8 @@ pub struct Config {
     pub models: Models,
     /// The tools.
     pub tools: Tools,
+    /// Which plugins are trusted.
+    pub plugins: Plugins,
     /// What a live medium installs by itself.
     pub install: Install,
 }

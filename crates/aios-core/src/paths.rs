@@ -34,3 +34,7 @@ pub const TOOLS_STATE: &str = "/var/lib/aios/tools";
 pub const LEDGER: &str = "ledger.redb";
 /// Variable of the environment that a container's manager sets for PID 1, to the kind of container, and PID 1 for its units.
 pub const CONTAINER_VARIABLE: &str = "container";
+/// Plugins, a folder for each.
+pub const PLUGINS: &str = "/var/lib/aios/plugins";
+/// Public keys whose plugins are trusted: the image's, and this device's own, to which no tool gets.
+pub const PLUGIN_KEYS: [&str; 2] = ["/etc/aios/plugin-keys", "/var/lib/aios/keys/plugins"];

@@ -7,7 +7,7 @@ mod kernel_log;
 mod poweroff;
 mod reboot;
 mod set_config;
-mod settings;
+pub(in crate::catalogue) mod settings;
 mod tools;
 mod version;
 
