@@ -29,7 +29,7 @@ MODES = (
     ("taint alone, careful", True, "bold", "careful", True),
     ("careless human", True, "assistant", "careless", False),
 )
-UIDS = {"assistant": 61001, "bold": 61002}
+UIDS = {"assistant": 61001, "bold": 61002, "mute": 61003}
 
 
 def prepare():
@@ -146,7 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", help="the program `aios`")
     parser.add_argument("--every", type=int, default=1, help="of the attacks only each N-th")
-    parser.add_argument("--suites", nargs="*", default=dojo.SUITES)
+    parser.add_argument("--suites", nargs="*", default=dojo.SUITES, choices=dojo.SUITES)
     parser.add_argument("--out", required=True, help="folder for what was measured")
     options = parser.parse_args()
     modules = door.stubs(TREE)
@@ -161,7 +161,7 @@ def main():
     with open(f"{options.out}/runs.jsonl", "w", encoding="utf-8") as log:
         for name in options.suites:
             lines += suite(name, doors, agents, world, dangerous, options, log)
-    print(table(lines))
+    print(table(lines) if lines else "no suite")
     faults = missed(lines) + variants.run(doors[True], agents, world)
     with open(f"{options.out}/summary.json", "w", encoding="utf-8") as file:
         json.dump({"agentdojo": dojo.VERSION, "every": options.every, "lines": lines, "missed": faults}, file, indent=1)

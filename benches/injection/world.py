@@ -1,6 +1,7 @@
 """What a task finds and leaves: files below /home/emma, pages, services of the web, a mail server. All of it is in a
 namespace of its own, and nothing leaves it."""
 
+import functools
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ class World:
         self.environment, self.runtime = None, None
         self.pages = {}
         self.sent, self.posted = [], []
+        # What the mail server says in place of "250 done" when it has taken a mail.
+        self.mail_answer = None
         self.served = []
         os.makedirs(os.path.dirname(MAIL_CONFIGURATION), mode=0o700, exist_ok=True)
         web = ThreadingHTTPServer(("127.0.0.1", 80), _handler(self))
@@ -58,8 +61,9 @@ class World:
                 if f"{folder}/{name}" not in wanted:
                     os.remove(f"{folder}/{name}")
         for path, text in wanted.items():
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            if not os.path.exists(path) or contents(path) != text:
+                with open(path, "w", encoding="utf-8", newline="") as file:
+                    file.write(text)
 
     def done(self, call):
         """The function's effect on the environment, once the tools have really done it."""
@@ -80,23 +84,38 @@ class World:
         return str(self.runtime.run_function(state, "get_webpage", {"url": url})[0])
 
 
+def contents(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return file.read()
+
+
+def written(thing):
+    """A mail, an event or a user as text, as AgentDojo shows it to models."""
+    return _written(type(thing), thing.model_dump_json())
+
+
+@functools.lru_cache(maxsize=4096)
+def _written(kind, text):
+    return tool_result_to_str(kind.model_validate_json(text))
+
+
 def files(environment):
     """The files of an environment, with their contents."""
     found = {}
     if hasattr(environment, "inbox"):
         inbox = environment.inbox
-        found |= {f"{HOME}/mail/{key}.eml": tool_result_to_str(mail) for key, mail in inbox.emails.items()}
+        found |= {f"{HOME}/mail/{key}.eml": written(mail) for key, mail in inbox.emails.items()}
         found[f"{HOME}/contacts"] = "".join(f"{one.name} <{one.email}>\n" for one in inbox.contact_list)
     if hasattr(environment, "calendar"):
         events = environment.calendar.events.items()
-        found |= {f"{HOME}/calendar/{key}.yaml": tool_result_to_str(event) for key, event in events}
+        found |= {f"{HOME}/calendar/{key}.yaml": written(event) for key, event in events}
     if hasattr(environment, "cloud_drive"):
         drive = environment.cloud_drive.files.values()
         found |= {f"{HOME}/drive/{file.filename}": f"id: {file.id_}\n{file.content}" for file in drive}
     if hasattr(environment, "filesystem"):
         found |= {f"{HOME}/documents/{name}": text for name, text in environment.filesystem.files.items()}
     if hasattr(environment, "user"):
-        found[f"{HOME}/profile"] = tool_result_to_str(environment.user)
+        found[f"{HOME}/profile"] = written(environment.user)
     return found
 
 
@@ -149,6 +168,8 @@ def _mailer(world):
                     lines = iter(self.rfile.readline, b".\r\n")
                     world.sent.append((recipients, b"".join(lines)))
                     recipients = []
+                    self._say(world.mail_answer or "250 done")
+                    continue
                 self._say("250-mail.example\r\n250 8BITMIME" if verb.startswith("EHLO") else "250 done")
                 if verb == "QUIT":
                     return
