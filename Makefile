@@ -11,7 +11,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards demo run up down boot bench bench-boot bench-inference bench-tools fuzz fuzz-policy configs release-tarball lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-tools fuzz fuzz-policy configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -44,6 +44,7 @@ help:
 #:   make test                    every test, QEMU boots included, on the image of this machine's architecture, and the
 #:                                kernels of the other one, emulated
 #:   make test-boards             builds the boards of the other architecture, boots and installs them (BOARDS="rpi4 ...": these)
+#:   make test-injection          attacks on a model that obeys them all, at the real tools (as root; EVERY=10: each tenth)
 #:   make fuzz                    damaged model files for FUZZ_SECONDS (default: 1800)
 #:   make fuzz-policy             damaged policies, capabilities and tokens for FUZZ_SECONDS
 #:   make bench-boot | bench-inference
@@ -92,6 +93,9 @@ bench-inference: all
 
 bench-tools:
 	@support/bench-tools.sh
+
+test-injection:
+	@support/test-injection.sh
 
 fuzz:
 	@support/fuzz.sh
