@@ -4,6 +4,8 @@
 //! read what others wrote (files, logs, the network), it may say what they want: from then on its arguments are theirs,
 //! but for values that the user had said word for word. Nothing that a model says changes this.
 
+mod forgotten;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, PoisonError},
@@ -12,10 +14,11 @@ use std::{
 use aios_policy::{Origin, Taint};
 use serde_json::Value;
 
+use self::forgotten::Forgotten;
 use crate::tool;
 
-/// Sessions of one agent that are remembered. The one that was used least recently is forgotten first; agents can't push
-/// out each other's.
+/// Sessions of one agent that are remembered. The one that was used least recently is forgotten first, and counts as one
+/// that has read the worst from then on; agents can't push out each other's.
 pub const SESSIONS_MAX: usize = 1024;
 
 /// Longest name of a session in bytes.
@@ -32,6 +35,7 @@ struct OfAgent {
     read: BTreeMap<String, BTreeSet<Origin>>,
     /// Least recently used first.
     order: VecDeque<String>,
+    forgotten: Forgotten,
 }
 
 /// Where the results of a tool come from, as an origin of arguments; `None` where nobody else has a say in them.
@@ -55,13 +59,20 @@ impl Sessions {
         if of_agent.order.len() > SESSIONS_MAX {
             let oldest = of_agent.order.pop_front().expect("invariant: it is longer than nothing");
             of_agent.read.remove(&oldest);
+            of_agent.forgotten.add(&oldest);
         }
     }
 
     /// What the session has read.
     pub fn read(&self, agent: &str, session: &str) -> BTreeSet<Origin> {
         let by_agent = self.by_agent.lock().unwrap_or_else(PoisonError::into_inner);
-        by_agent.get(agent).and_then(|of_agent| of_agent.read.get(session)).cloned().unwrap_or_default()
+        let Some(of_agent) = by_agent.get(agent) else { return BTreeSet::new() };
+        let mut read = of_agent.read.get(session).cloned().unwrap_or_default();
+        if of_agent.forgotten.may_hold(session) {
+            // What it was is not known any more: what the strictest rules are about.
+            read.extend([Origin::Web, Origin::Mqtt]);
+        }
+        read
     }
 
     /// Where the arguments of a call come from.
@@ -179,8 +190,20 @@ mod tests {
         for n in 0..=SESSIONS_MAX {
             sessions.note("task", &n.to_string(), Origin::Web);
         }
-        assert!(sessions.read("task", "0").is_empty());
-        assert!(!sessions.read("task", "1").is_empty());
-        assert!(!sessions.read("web", "kept").is_empty());
+        assert_eq!(sessions.read("task", "1").len(), 1);
+        assert_eq!(sessions.read("web", "kept").len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_was_forgotten_is_not_trusted_again() {
+        let sessions = Sessions::default();
+        let arguments = json!({"path": "/tmp/a"});
+        for n in 0..=SESSIONS_MAX {
+            sessions.note("task", &n.to_string(), Origin::Log);
+        }
+        assert!(tainted(&sessions, "0", "", &arguments));
+        assert!(!tainted(&sessions, "0", "delete /tmp/a", &arguments), "the user's word stays the user's");
+        assert!(!tainted(&sessions, "new", "", &arguments));
+        assert!(sessions.read("web", "0").is_empty(), "another agent's session of the same name is another one");
     }
 }
