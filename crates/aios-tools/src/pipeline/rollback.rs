@@ -42,13 +42,14 @@ pub enum RollbackError {
 }
 
 impl Pipeline {
-    /// Undoes a call. The caller needs the capabilities that the call needed. Unless `force` is set, what was changed
-    /// after the call is not overwritten.
+    /// Undoes a call. The caller needs the capabilities that the call needed, and is the one who made it or may approve
+    /// calls. Unless `force` is set, what was changed after the call is not overwritten.
     pub fn rollback(&self, caller: &Caller, call_id: &str, force: bool) -> Result<RolledBack, RollbackError> {
         let record = self.journal.read(call_id).map_err(|error| match error {
             JournalError::Unknown(_) | JournalError::Id(_) => RollbackError::Unknown(error.to_string()),
             other => RollbackError::Failed(ToolError::new(Code::Failed, other.to_string())),
         })?;
+        self.whose(caller, &record).map_err(RollbackError::Refused)?;
         if record.state == State::RolledBack {
             let text = format!("call {call_id} was rolled back already");
             return Err(RollbackError::Failed(ToolError::new(Code::FailedPrecondition, text)));
@@ -84,6 +85,21 @@ impl Pipeline {
     /// The turn of what the call of `record` changed. Where the inverse is a call, that takes its own.
     fn turn_of(&self, record: &Record) -> Option<Turn<'_>> {
         catalogue::find(&record.tool)?.spec.serial.map(|serial| self.turns.take(serial))
+    }
+
+    /// Nobody undoes what others have done: it may have been done against them.
+    fn whose(&self, caller: &Caller, record: &Record) -> Result<(), Refusal> {
+        let policy = self.policy();
+        let agent = super::identify(&policy, caller)?;
+        if record.agent == agent || policy.may_approve(&agent) {
+            return Ok(());
+        }
+        let message = format!("call {} is not {agent}'s", record.call_id);
+        Err(Refusal::new(
+            Stage::Capability,
+            message,
+            "the agent that made it can undo it, or one that may approve calls",
+        ))
     }
 
     fn may_roll_back(&self, caller: &Caller, record: &Record) -> Result<String, Refusal> {
