@@ -5,6 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use aios_core::config::{self, Config, ConfigError};
 use aios_policy::policy::{DEVICE_POLICY, IMAGE_POLICY};
 use aios_service::EXIT_CONFIG;
+use anyhow::Context as _;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::server::{Options, Server};
 
@@ -61,7 +63,16 @@ fn options(files: Files) -> Result<(Config, Options), ConfigError> {
     Ok((config, options))
 }
 
+/// What is in memory stays there: a crash leaves no copy of it, not through a program that takes dumps either, and other
+/// processes of the same user can't look.
+fn hide_memory() -> anyhow::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).context("refuse dumps of memory")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context("refuse dumps of memory")
+}
+
 fn serve(options: Options) -> anyhow::Result<()> {
+    hide_memory()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(PROTOCOL_THREADS).enable_all().build()?;
     let served = runtime.block_on(async {
         let shutdown = aios_service::shutdown()?;
