@@ -10,7 +10,7 @@ use crate::{
     access::Access,
     error::ToolError,
     host::Host,
-    tool::{Example, Tool, ToolSpec},
+    tool::{Example, Origin, Tool, ToolSpec},
 };
 
 pub struct Check;
@@ -36,6 +36,7 @@ impl Tool for Check {
         examples: &[Example { goal: "does sending mail work", arguments: "{}" }],
         needs: &["email:check:server"],
         timeout: Duration::from_secs(60),
+        origin: Origin::Network,
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

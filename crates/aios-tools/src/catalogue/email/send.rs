@@ -12,7 +12,7 @@ use crate::{
     error::{Code, ToolError},
     host::Host,
     text::plain,
-    tool::{Example, Risk, Tool, ToolSpec},
+    tool::{Example, Origin, Risk, Tool, ToolSpec},
 };
 
 /// Most recipients of one mail.
@@ -61,6 +61,7 @@ impl Tool for Send {
         idempotent: false,
         timeout: Duration::from_secs(90),
         sinks: &["/to", "/subject", "/body"],
+        origin: Origin::Network,
         ..ToolSpec::DEFAULT
     };
     type Input = Input;

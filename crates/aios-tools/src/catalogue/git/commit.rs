@@ -20,7 +20,7 @@ use crate::{
     args::AbsolutePath,
     error::{Code, ToolError},
     host::Host,
-    tool::{Example, Inverse, Risk, Tool, ToolSpec},
+    tool::{Example, Inverse, Origin, Risk, Tool, ToolSpec},
 };
 
 /// Longest message, name and address, in bytes; files of one commit.
@@ -96,6 +96,7 @@ impl Tool for Commit {
         reversible: true,
         timeout: Duration::from_secs(120),
         sinks: &["/path"],
+        origin: Origin::Files,
         ..ToolSpec::DEFAULT
     };
     type Input = Input;
