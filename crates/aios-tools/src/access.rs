@@ -98,6 +98,11 @@ pub enum Privilege {
 }
 
 impl Access {
+    /// Whether it comes across names that neither its arguments nor this system chose: files' and programs' own words.
+    pub fn looks_around(&self) -> bool {
+        !(self.read.is_empty() && self.write.is_empty() && self.programs.is_empty())
+    }
+
     /// Nothing but the capability `capability`.
     pub fn needs(capability: impl Into<String>) -> Self {
         Access { capabilities: vec![capability.into()], ..Access::default() }

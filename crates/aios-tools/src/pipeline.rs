@@ -18,7 +18,7 @@ use std::{
 };
 
 use aios_policy::{
-    Capability, Decision, Grants, Origin, Peer, Policy, RateLimiter, Reason, Request, Taint, Timestamp, Verified,
+    Capability, Decision, Grants, Origin, Peer, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verified,
     Verifier, decide,
 };
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub use self::{
     turns::Turn,
 };
 use self::{
-    record::{Records, shortened, trace},
+    record::{Records, recorded_refusal, shortened, trace},
     turns::Turns,
 };
 use crate::{
@@ -250,8 +250,14 @@ impl Pipeline {
             // Where the ledger is what refused, it may be back by now; where it is not, there is no more to be done.
             let agent = self.identify(caller).unwrap_or_else(|_| format!("uid:{}", caller.uid));
             let tool: String = call.tool.chars().take(aios_policy::policy::MAX_NAME_BYTES).collect();
-            let body =
-                json!({ "call": answered.call_id, "tool": tool, "session": session_name(call), "refusal": refusal });
+            let read = self.read_before_refusal(&agent, call, &refusal);
+            let body = json!({
+                "call": answered.call_id,
+                "tool": tool,
+                "session": session_name(call),
+                "read": read,
+                "refusal": recorded_refusal(&refusal),
+            });
             answered.seq = self.records.note("refusal", &agent, &shortened(body)).ok().or(answered.seq);
             answered.outcome = Outcome::Refused(refusal);
         }
@@ -317,7 +323,10 @@ impl Pipeline {
         let alone = if human { Origin::Operator } else { Origin::Model };
         let mut sinks: Vec<&str> = spec.sinks.to_vec();
         sinks.extend(policy.tools.get(spec.name).iter().flat_map(|rule| &rule.sinks).map(String::as_str));
-        let taint = self.sessions.taint(&agent, &call.session, &call.goal, &formed.arguments, &sinks, alone);
+        let raised = policy.tools.get(spec.name).and_then(|rule| rule.risk).unwrap_or(spec.risk);
+        // To name a thing is not to say what is to be done with it: "why does nginx fail" does not stop nginx.
+        let goal = if raised.max(spec.risk) < Risk::High { &*call.goal } else { "" };
+        let taint = self.sessions.taint(&agent, &call.session, goal, &formed.arguments, &sinks, alone);
         let request = Request {
             agent: &agent,
             tool: spec.name,
@@ -339,6 +348,16 @@ impl Pipeline {
                 Err(Refusal::new(denial.stage.into(), message, denial.hint))
             }
         }
+    }
+
+    /// What the session has read by a refusal: looking for what undoes a call, names of files are found and told.
+    fn read_before_refusal(&self, agent: &str, call: &Call, refusal: &Refusal) -> Option<Origin> {
+        let tool = catalogue::find(&call.tool).filter(|_| refusal.stage == Stage::Inverse)?;
+        let origin = sessions::origin_of(tool.spec).unwrap_or_else(|| Origin::Tool(tool.spec.name.to_owned()));
+        if !call.session.is_empty() {
+            self.sessions.note(agent, &call.session, origin.clone());
+        }
+        Some(origin)
     }
 
     fn token(&self, call: &Call, now: Timestamp) -> Result<Option<Verified>, Refusal> {
@@ -499,7 +518,9 @@ impl Pipeline {
     /// Records what came of the call, and what its session has read now.
     fn conclude(&self, recorded: &Recorded, call: &Call, agent: &str, formed: &Formed, answered: &mut Answered) {
         let spec = formed.tool.spec;
-        let origin = sessions::origin_of(spec);
+        // What went wrong may be told with the names that were found, and those were given by whoever made the files.
+        let names = matches!(answered.outcome, Outcome::Failure(_)) && formed.access.looks_around();
+        let origin = sessions::origin_of(spec).or_else(|| names.then(|| Origin::Tool(spec.name.to_owned())));
         if let (Some(origin), false) = (&origin, call.session.is_empty()) {
             self.sessions.note(agent, &call.session, origin.clone());
         }

@@ -30,9 +30,11 @@ impl LedgerRecorder {
     pub fn remember(&self, sessions: &Sessions) -> Result<(), ReadError> {
         let snapshot = self.ledger.snapshot()?;
         let from = snapshot.first().max(snapshot.size().saturating_sub(LOOKED_THROUGH));
-        let results = Filter { kind: Some("result".into()), ..Filter::default() };
-        for found in snapshot.select(from..snapshot.size(), Order::OldestFirst, results)? {
+        for found in snapshot.select(from..snapshot.size(), Order::OldestFirst, Filter::default())? {
             let record = found?;
+            if !matches!(record.kind.as_str(), "result" | "refusal") {
+                continue;
+            }
             let session = record.body["session"].as_str().unwrap_or_default();
             let read = record.body["read"].as_str().and_then(|origin| origin.parse::<Origin>().ok());
             if let (false, Some(origin)) = (session.is_empty(), read) {

@@ -127,6 +127,16 @@ fn a_program_a_socket_or_a_device_that_is_missing_is_said_to_be() {
 const MISSES_NOTHING: [&str; 0] = [];
 
 #[test]
+fn the_injection_tests_know_each_tool_that_an_attacker_wants() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/injection/sinks.txt");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let known: BTreeSet<&str> = text.lines().collect();
+    let dangerous: BTreeSet<&str> =
+        all().filter(|tool| !tool.spec.sinks.is_empty()).map(|tool| tool.spec.name).collect();
+    assert_eq!(known, dangerous, "{}", file.display());
+}
+
+#[test]
 fn every_tool_is_tried_on_the_booted_image() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../aios-image-tests/tests/golden");
     for tool in all() {

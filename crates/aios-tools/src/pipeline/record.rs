@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::{Refusal, Stage};
+
 /// Texts longer than this are recorded by their hash.
 const TEXT_MAX: usize = 4096;
 
@@ -97,6 +99,16 @@ pub(super) fn shortened(value: Value) -> Value {
 pub(super) fn trace(result: &Value) -> Value {
     let text = result.to_string();
     json!({ "bytes": text.len(), "sha256": sha256(text.as_bytes()) })
+}
+
+/// What the ledger holds of a refusal. What is wrong with arguments is told by quoting them, and their secrets have no
+/// place yet where they could be taken out; what undoes a call is told by names of files: of both, the hash.
+pub(super) fn recorded_refusal(refusal: &Refusal) -> Value {
+    let mut recorded = serde_json::to_value(refusal).expect("invariant: a refusal's keys are texts, so it is JSON");
+    if matches!(refusal.stage, Stage::Schema | Stage::Inverse) {
+        recorded["message"] = trace(&Value::from(refusal.message.as_str()));
+    }
+    recorded
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -288,6 +288,67 @@ fn an_id_is_the_callers_own_or_a_new_one() {
     assert_eq!(bench.stage(10, &Call { id: "../x".into(), ..read }), Some(Stage::Schema));
 }
 
+#[test]
+fn to_name_a_thing_is_not_to_have_it_harmed() {
+    let bench = bench();
+    fs::write(bench.data("a"), "text").expect("write");
+    let said = |tool: &str, arguments: Value| Call {
+        session: "s".into(),
+        goal: "What is in /data/a?".into(),
+        ..call(tool, arguments)
+    };
+    let delete = said("fs.delete", json!({"path": "/data/a"}));
+    assert_eq!(bench.stage(0, &said("fs.read", json!({"path": "/data/a"}))), None);
+    assert_eq!(bench.stage(0, &delete), Some(Stage::Approval), "it stands in the goal, but not to be deleted");
+    let append = json!({"path": "/data/a", "content": "x", "how": "append"});
+    assert_eq!(bench.stage(0, &said("fs.write", append)), None);
+    assert_eq!(bench.stage(0, &Call { session: "other".into(), ..delete }), None, "nobody else has said anything");
+}
+
+#[test]
+fn names_that_a_failure_or_a_refusal_tells_are_their_givers() {
+    for (tool, arguments, stage) in [
+        ("fs.copy", json!({"from": "/data/in", "to": "/data/out"}), None),
+        ("fs.delete", json!({"path": "/data/in", "recursive": true}), Some(Stage::Inverse)),
+    ] {
+        let bench = bench();
+        fs::create_dir(bench.data("in")).expect("mkdir");
+        rustix::fs::mkfifoat(rustix::fs::CWD, bench.data("in/obey me"), rustix::fs::Mode::RUSR).expect("mkfifo");
+        let write = call("fs.write", json!({"path": "/data/b", "content": "x"}));
+        let write = Call { session: "s".into(), ..write };
+        assert_eq!(bench.stage(0, &Call { session: "s".into(), ..call(tool, arguments) }), stage);
+        assert_eq!(bench.stage(0, &write), Some(Stage::Approval), "{tool}");
+        let kind = if stage.is_some() { "refusal" } else { "result" };
+        let entries = bench.ledger.entries.lock().expect("lock");
+        let told = entries.iter().find(|(of, ..)| of == kind).expect("recorded");
+        assert_eq!(told.2["read"], format!("tool:{tool}"), "for the sessions after a restart");
+    }
+}
+
+#[test]
+fn nobody_undoes_what_another_agent_did_but_an_approver() {
+    let bench = bench();
+    let write =
+        |id: &str| Call { id: id.into(), ..call("fs.write", json!({"path": format!("/data/{id}"), "content": "x"})) };
+    assert_eq!(bench.stage(0, &write("operators")), None);
+    assert_eq!(bench.stage(11, &Call { session: "s".into(), ..write("writers") }), None);
+    let undone = |uid: u32, id: &str| bench.pipeline.rollback(&user(uid), id, false);
+    assert!(matches!(undone(11, "operators"), Err(RollbackError::Refused(_))));
+    assert!(bench.data("operators").exists());
+    undone(0, "writers").expect("an approver's");
+    undone(0, "operators").expect("its own");
+}
+
+#[test]
+fn a_refusal_of_arguments_is_recorded_without_quoting_them() {
+    let bench = bench();
+    let posted = json!({"url": "https://me:hunter2@example.org/", "body": {}, "limit": "hunter2"});
+    assert_eq!(bench.stage(0, &call("web.post", posted)), Some(Stage::Schema));
+    let recorded = bench.ledger.entry(0).2;
+    assert!(!recorded.to_string().contains("hunter2"), "{recorded}");
+    assert_eq!(recorded["refusal"]["stage"], "schema");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
