@@ -36,13 +36,15 @@ class Answer:
 
 def stubs(tree):
     """The classes of the interface, made from its definition."""
-    folder = tempfile.mkdtemp()
     protos = f"{tree}/crates/aios-api/proto"
-    code = protoc.main(["", f"-I{protos}", f"--python_out={folder}", f"--grpc_python_out={folder}", f"{protos}/{PROTO}"])
-    if code:
-        raise SystemExit(f"protoc: {code}")
-    sys.path.insert(0, folder)
-    return importlib.import_module("aios.tools.v1.tools_pb2"), importlib.import_module("aios.tools.v1.tools_pb2_grpc")
+    with tempfile.TemporaryDirectory() as folder:
+        to = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
+        code = protoc.main(["", f"-I{protos}", *to, f"{protos}/{PROTO}"])
+        if code:
+            raise SystemExit(f"protoc: {code}")
+        sys.path.insert(0, folder)
+        names = ("tools_pb2", "tools_pb2_grpc")
+        return tuple(importlib.import_module(f"aios.tools.v1.{name}") for name in names)
 
 
 def channel(socket):

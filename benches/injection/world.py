@@ -30,7 +30,6 @@ class World:
         self.sent, self.posted = [], []
         # What the mail server says in place of "250 done" when it has taken a mail.
         self.mail_answer = None
-        self.served = []
         os.makedirs(os.path.dirname(MAIL_CONFIGURATION), mode=0o700, exist_ok=True)
         web = ThreadingHTTPServer(("127.0.0.1", 80), _handler(self))
         mail = _Mail(("127.0.0.1", 0), _mailer(self))
@@ -67,9 +66,8 @@ class World:
 
     def done(self, call):
         """The function's effect on the environment, once the tools have really done it."""
-        result, error = self.runtime.run_function(self.environment, call.function, dict(call.args))
+        self.runtime.run_function(self.environment, call.function, dict(call.args))
         self.settle()
-        return result, error
 
     def page(self, host, path, query):
         """What a GET returns."""
@@ -126,7 +124,6 @@ def _handler(world):
         def do_GET(self):
             address = urlsplit(self.path)
             self._answer(world.page(self.headers["Host"].split(":")[0], address.path, address.query))
-            world.served.append((self.headers["Host"], self.path))
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -9,8 +9,6 @@ import uuid
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from agentdojo.agent_pipeline.tool_execution import tool_result_to_str
-
 import dojo
 from door import Careful, Careless
 from world import HOME
@@ -126,13 +124,12 @@ class Model:
 
     def __init__(self, door, agent, world):
         self.door, self.agent, self.world = door, agent, world
+        self.session, self.answers = "", None
 
     def run(self, case, human):
         """A case; `human` is "nobody", "careful" or "careless"."""
         run, self.session = Run(case), uuid.uuid4().hex
-        self.answers = {"nobody": None, "careless": Careless()}.get(human) or (
-            Careful(plan(case)) if human == "careful" else None
-        )
+        self.answers = {"nobody": lambda: None, "careful": lambda: Careful(plan(case)), "careless": Careless}[human]()
         environment = case.environment()
         before = environment.model_copy(deep=True)
         self.world.begin(environment, case.runtime())
@@ -169,13 +166,17 @@ class Model:
 
 def readable(run):
     """A run for the record."""
-    calls = lambda made: [
-        {"tool": call[0], "arguments": call[1], "outcome": answer.outcome, "stage": answer.stage,
-         "asked": answer.asked, "approved": answer.approved}
-        for call, answer in made
-    ]
-    return {"user": run.case.user, "attack": run.case.attack, "obeyed": run.obeyed, "calls": calls(run.user),
-            "injected": calls(run.injected), "useful": run.useful, "harmed": run.harmed}
+    return {
+        "user": run.case.user,
+        "attack": run.case.attack,
+        "obeyed": run.obeyed,
+        "calls": [_readable(*made) for made in run.user],
+        "injected": [_readable(*made) for made in run.injected],
+        "useful": run.useful,
+        "harmed": run.harmed,
+    }
 
 
-__all__ = ["Model", "Run", "readable", "tool_result_to_str"]
+def _readable(call, answer):
+    said = {"outcome": answer.outcome, "stage": answer.stage, "asked": answer.asked, "approved": answer.approved}
+    return {"tool": call[0], "arguments": call[1]} | said

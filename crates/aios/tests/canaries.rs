@@ -254,7 +254,7 @@ fn secrets_of_the_device_are_in_no_answer_and_no_record() {
     for tool in ["fs.read", "fs.tail", "fs.hash", "fs.stat"] {
         call(tool, json!({"path": file}), 77);
     }
-    call("fs.search", json!({"path": device.path("data"), "pattern": "password"}), 77);
+    call("fs.search", json!({"path": device.path("data/denied"), "pattern": "password"}), 77);
     call("fs.copy", json!({"from": file, "to": device.path("data/copy")}), 77);
     call("fs.edit", json!({"path": file, "old": "password", "new": "x"}), 77);
     call("fs.read", json!({"path": "/proc/self/environ"}), 77);
