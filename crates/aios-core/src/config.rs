@@ -4,6 +4,7 @@
 //! `/var/lib/aios/config/aios.toml` (the device's, imported from the `AIOS-CONF` volume at first boot). Unknown keys are
 //! refused. An error names file, line and key.
 
+mod fleet;
 mod install;
 mod layers;
 mod models;
@@ -14,6 +15,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use fleet::{Broker, BrokerError, Fleet, is_device_id};
 pub use install::{AfterInstall, Install, InstallDisk};
 pub use layers::{ConfigError, Layer, from_layers, load, read, system_layers};
 pub use models::Models;
@@ -45,6 +47,8 @@ pub struct Config {
     pub tools: Tools,
     /// Which plugins are trusted.
     pub plugins: Plugins,
+    /// The fleet that this device is part of.
+    pub fleet: Fleet,
     /// What a live medium installs by itself.
     pub install: Install,
 }
@@ -276,7 +280,12 @@ impl Config {
         if !grpc.socket.is_absolute() {
             return broken(&["runtime", "grpc", "socket"], "use an absolute path".into());
         }
-        self.models.violation().or_else(|| self.install.violation())
+        self.models.violation().or_else(|| self.fleet.violation()).or_else(|| self.install.violation())
+    }
+
+    /// What the fleet calls this device.
+    pub fn device_id(&self) -> &str {
+        if self.fleet.device_id.is_empty() { &self.system.hostname } else { &self.fleet.device_id }
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Agent {
     pub users: Vec<String>,
     /// Client certificates that are this agent's.
     pub certificates: Vec<Fingerprint>,
+    /// Keys whose signed answers to approvals are this agent's.
+    pub keys: Vec<Fingerprint>,
     /// What it may do.
     pub capabilities: Vec<Capability>,
     /// What it may not do even so, grants and tokens included.
@@ -165,13 +167,13 @@ pub struct GrantRules {
     pub max_duration: HumanDuration,
 }
 
-/// SHA-256 of a certificate (DER). Written `sha256:` and 64 hexadecimal digits.
+/// SHA-256 of a certificate (DER), or of the two public keys of a signer of notes. Written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// A text that is no fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the fingerprint of a certificate: write \"sha256:\" and 64 of 0-9 and a-f")]
+#[error("{0:?} is not the fingerprint of a certificate or key: write \"sha256:\" and 64 of 0-9 and a-f")]
 pub struct FingerprintError(String);
 
 /// Whom a connection comes from.
@@ -186,6 +188,8 @@ pub enum Peer<'a> {
     },
     /// A holder of this certificate's key.
     Certificate(&'a Fingerprint),
+    /// Whoever signed with this key.
+    Key(&'a Fingerprint),
 }
 
 impl Default for Defaults {
@@ -229,6 +233,7 @@ impl Policy {
                 agent.uids.contains(&uid) || name.is_some_and(|name| agent.users.iter().any(|user| user == name))
             }
             Peer::Certificate(fingerprint) => agent.certificates.contains(fingerprint),
+            Peer::Key(fingerprint) => agent.keys.contains(fingerprint),
         };
         let mut found = self.agents.iter().filter(|(_, agent)| is_peer(agent));
         let (name, agent) = found.next()?;

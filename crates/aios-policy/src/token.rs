@@ -9,7 +9,7 @@ mod format;
 mod tests;
 mod verifier;
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use ed25519_dalek::{Signer as _, SigningKey};
 
@@ -56,6 +56,19 @@ pub struct Caveats {
     pub tools: Option<BTreeSet<String>>,
     /// An earlier end.
     pub not_after: Option<Timestamp>,
+}
+
+/// What a token says, block by block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The first block.
+    pub authority: Authority,
+    /// The further ones, in order.
+    pub caveats: Vec<Caveats>,
+    /// The id of each block, the first one's included.
+    pub ids: Vec<TokenId>,
+    /// Whether it can be narrowed.
+    pub open: bool,
 }
 
 /// Whether a token can be narrowed.
@@ -108,6 +121,9 @@ pub enum TokenError {
     /// It, or what it was narrowed from, was revoked.
     #[error("the token was revoked (id {0})")]
     Revoked(TokenId),
+    /// Not the id of a token.
+    #[error("not the id of a token: one has 32 of 0-9 and a-f, as `aios token show` shows it")]
+    Id,
     /// A sealed token can't be narrowed.
     #[error("the token is sealed: it can't be narrowed")]
     Sealed,
@@ -145,6 +161,19 @@ impl Token {
         let bytes = format::from_text(text)?;
         verifier::read(&bytes, &format::layout(&bytes)?)?;
         Ok(Token { text: text.into() })
+    }
+
+    /// What it says, block by block. Its signatures are not checked, so nothing may be decided by this.
+    pub fn content(&self) -> Result<Content, TokenError> {
+        let bytes = format::from_text(&self.text)?;
+        let layout = format::layout(&bytes)?;
+        let caveats = layout.blocks[1..].iter().map(|block| format::read_caveats(&bytes, &block.payload));
+        Ok(Content {
+            authority: format::read_authority(&bytes, &layout.blocks[0].payload)?,
+            caveats: caveats.collect::<Result<_, _>>()?,
+            ids: verifier::read(&bytes, &layout)?.ids,
+            open: layout.proof.is_some(),
+        })
     }
 
     /// The token as it is handed on. Who has this text has the rights.
@@ -235,6 +264,18 @@ impl Verified {
     /// Whether each block lets the tool through.
     pub fn allows_tool(&self, tool: &str) -> bool {
         self.tools.iter().all(|block| block.contains(tool))
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<TokenId, TokenError> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+        let pair = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks_exact(2).map(pair).collect();
+        let bytes = bytes.filter(|_| text.len() == 32).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(TokenId).ok_or(TokenError::Id)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Calls that wait for a human.
 //!
 //! What is approved is what runs: an answer names the digest of what was shown, and the call that waits compares it with
-//! its own.
+//! its own. An answer from elsewhere is a signed [`answer`], which names the text of the whole question too.
+
+pub mod answer;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aios_policy::{Reason, Risk};
-use serde_json::Value;
+use aios_policy::{Policy, Reason, Risk, Timestamp, policy::Peer};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use self::answer::{Answer, AnswerError, Signed, question_hash};
 
 /// Calls that may wait at once; one more is refused.
 pub const WAITING_MAX: usize = 64;
@@ -63,20 +70,108 @@ pub enum ApprovalError {
     /// The id is taken.
     #[error("a call {0} waits for approval already")]
     Taken(String),
+    /// The answer is no signed answer.
+    #[error(transparent)]
+    Signed(#[from] AnswerError),
+    /// The key is nobody's who may answer.
+    #[error(
+        "the key {name:?} ({fingerprint}) is not one of an approver: the policy names keys in `agents.NAME.keys`, and who \
+         may answer in `approvals.approvers`"
+    )]
+    Key {
+        /// What the key calls itself.
+        name: String,
+        /// Which key it is.
+        fingerprint: String,
+    },
+    /// The answer is for another device.
+    #[error("the answer is for the device {0:?}")]
+    Device(String),
+    /// The answer's time is over.
+    #[error("the answer counted until {0} by this device's clock")]
+    Expired(Timestamp),
+    /// Nobody approves their own calls from elsewhere.
+    #[error("the call is one of {0:?} itself: somebody else has to answer")]
+    Own(String),
 }
 
 /// The calls that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Approvals {
+    device: String,
     waiting: Mutex<BTreeMap<String, Waiting>>,
     answered: Condvar,
+    /// Counts the changes of what is open.
+    changes: watch::Sender<u64>,
+}
+
+/// A question that nobody answered yet.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// What is asked.
+    pub question: Question,
+    /// All of it as one text, for who answers elsewhere (docs/formats/approval.md).
+    pub text: String,
+    /// Time that is left.
+    pub left: Duration,
+}
+
+/// A signed answer by somebody who may give it, and to a question that is open; or was when this was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    answer: Answer,
+    by: String,
 }
 
 #[derive(Debug)]
 struct Waiting {
     question: Question,
+    text: String,
     until: Instant,
     verdict: Option<Verdict>,
+}
+
+impl Checked {
+    /// What it says.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// The agent that gives it.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+}
+
+impl Question {
+    /// All of it as one text. `nonce` makes it this question's alone.
+    fn text(&self, device: &str, nonce: &str, asked: Timestamp, until: Timestamp) -> String {
+        let tainted = self.reasons.iter().filter_map(|reason| match reason {
+            Reason::Tainted(sink) => {
+                let origins: Vec<String> = sink.origins.iter().map(ToString::to_string).collect();
+                Some(json!({ "argument": sink.pointer, "origins": origins }))
+            }
+            Reason::Risk(_) | Reason::Tool => None,
+        });
+        let reasons: Vec<String> = self.reasons.iter().map(ToString::to_string).collect();
+        json!({
+            "format": 1,
+            "device": device,
+            "call": self.call_id,
+            "nonce": nonce,
+            "tool": self.tool,
+            "tool-version": self.version,
+            "risk": self.risk,
+            "agent": self.agent,
+            "arguments": self.arguments,
+            "reasons": reasons,
+            "tainted": tainted.collect::<Vec<_>>(),
+            "digest": self.digest,
+            "asked": asked,
+            "until": until,
+        })
+        .to_string()
+    }
 }
 
 /// The digest of a call: SHA-256 over the tool's name, its version and the arguments in canonical form.
@@ -104,9 +199,26 @@ fn canonical(value: &Value) -> String {
 }
 
 impl Approvals {
+    /// Nobody waits yet. `device` is what the fleet calls this device.
+    pub fn new(device: &str) -> Approvals {
+        Approvals {
+            device: device.to_owned(),
+            waiting: Mutex::default(),
+            answered: Condvar::new(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells of each change of what is open.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Asks, and waits for an answer for at most `limit`.
     pub fn ask(&self, question: Question, limit: Duration) -> Result<Verdict, ApprovalError> {
         let until = Instant::now() + limit;
+        let asked = crate::pipeline::now();
+        let text = question.text(&self.device, &crate::pipeline::new_id(), asked, asked.after(limit));
         let id = question.call_id.clone();
         let mut waiting = self.lock();
         if waiting.len() >= WAITING_MAX {
@@ -115,12 +227,14 @@ impl Approvals {
         if waiting.contains_key(&id) {
             return Err(ApprovalError::Taken(id));
         }
-        waiting.insert(id.clone(), Waiting { question, until, verdict: None });
+        waiting.insert(id.clone(), Waiting { question, text, until, verdict: None });
+        self.changed();
         loop {
             let own = waiting.get(&id).expect("invariant: only this function removes its question");
             let left = until.saturating_duration_since(Instant::now());
             if own.verdict.is_some() || left.is_zero() {
                 let own = waiting.remove(&id).expect("invariant: it was there a line ago, under the same lock");
+                self.changed();
                 return Ok(own.verdict.unwrap_or(Verdict::TimedOut));
             }
             waiting = self.answered.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -130,25 +244,61 @@ impl Approvals {
     /// Answers a question whose digest is `digest`, as the agent `by`.
     pub fn answer(&self, call_id: &str, digest: &str, approve: bool, by: &str) -> Result<(), ApprovalError> {
         let mut waiting = self.lock();
-        let unknown = || ApprovalError::Unknown(call_id.to_owned());
-        let call = waiting.get_mut(call_id).filter(|call| call.verdict.is_none()).ok_or_else(unknown)?;
-        if call.until <= Instant::now() {
-            return Err(unknown());
-        }
+        let call = open_one(&mut waiting, call_id)?;
         if call.question.digest != digest {
             return Err(ApprovalError::Digest(call_id.to_owned()));
         }
-        call.verdict = Some(if approve { Verdict::Approved(by.to_owned()) } else { Verdict::Denied(by.to_owned()) });
-        self.answered.notify_all();
+        self.settle(call, approve, by);
+        Ok(())
+    }
+
+    /// Whether a signed answer is one by an approver to a question that is open.
+    pub fn check(&self, policy: &Policy, signed: &Signed, now: Timestamp) -> Result<Checked, ApprovalError> {
+        let (key, fingerprint) = signed.key()?;
+        let agent = policy.identify(Peer::Key(&fingerprint)).map(|(name, _)| name.to_owned());
+        let Some(by) = agent.filter(|agent| policy.may_approve(agent)) else {
+            return Err(ApprovalError::Key { name: key.name().to_owned(), fingerprint: fingerprint.to_string() });
+        };
+        let answer = signed.open(&key)?;
+        if answer.device != self.device {
+            return Err(ApprovalError::Device(answer.device));
+        }
+        if answer.until < now {
+            return Err(ApprovalError::Expired(answer.until));
+        }
+        answers(open_one(&mut self.lock(), &answer.call_id)?, &answer, &by)?;
+        Ok(Checked { answer, by })
+    }
+
+    /// Answers the question that was checked, if it is still open.
+    pub fn answer_checked(&self, checked: &Checked) -> Result<(), ApprovalError> {
+        let mut waiting = self.lock();
+        let call = open_one(&mut waiting, &checked.answer.call_id)?;
+        answers(call, &checked.answer, &checked.by)?;
+        self.settle(call, checked.answer.approve, &checked.by);
         Ok(())
     }
 
     /// What waits, with the time that is left.
-    pub fn list(&self) -> Vec<(Question, Duration)> {
+    pub fn list(&self) -> Vec<Open> {
         let now = Instant::now();
         let open = |call: &&Waiting| call.verdict.is_none() && call.until > now;
-        let left = |call: &Waiting| (call.question.clone(), call.until.saturating_duration_since(now));
-        self.lock().values().filter(open).map(left).collect()
+        let shown = |call: &Waiting| Open {
+            question: call.question.clone(),
+            text: call.text.clone(),
+            left: call.until.saturating_duration_since(now),
+        };
+        self.lock().values().filter(open).map(shown).collect()
+    }
+
+    fn settle(&self, call: &mut Waiting, approve: bool, by: &str) {
+        call.verdict = Some(if approve { Verdict::Approved(by.to_owned()) } else { Verdict::Denied(by.to_owned()) });
+        self.answered.notify_all();
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
@@ -156,88 +306,19 @@ impl Approvals {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{sync::Arc, thread};
+/// The open question of a call.
+fn open_one<'w>(waiting: &'w mut BTreeMap<String, Waiting>, call_id: &str) -> Result<&'w mut Waiting, ApprovalError> {
+    let open = |call: &&mut Waiting| call.verdict.is_none() && call.until > Instant::now();
+    waiting.get_mut(call_id).filter(open).ok_or_else(|| ApprovalError::Unknown(call_id.to_owned()))
+}
 
-    use serde_json::json;
-
-    use super::*;
-
-    fn question(id: &str, arguments: &Value) -> Question {
-        Question {
-            call_id: id.into(),
-            tool: "self.reboot".into(),
-            version: 1,
-            risk: Risk::Critical,
-            agent: "maintenance".into(),
-            arguments: arguments.clone(),
-            reasons: vec![Reason::Risk(Risk::Critical)],
-            digest: digest("self.reboot", 1, arguments),
-        }
+/// Whether the answer is to this very question, and by somebody else than who asks.
+fn answers(call: &Waiting, answer: &Answer, by: &str) -> Result<(), ApprovalError> {
+    if answer.digest != call.question.digest || answer.question != question_hash(&call.text) {
+        return Err(ApprovalError::Digest(answer.call_id.clone()));
     }
-
-    fn asked(approvals: &Arc<Approvals>, id: &'static str) -> thread::JoinHandle<Result<Verdict, ApprovalError>> {
-        let (of_thread, before) = (approvals.clone(), approvals.list().len());
-        let asking = thread::spawn(move || of_thread.ask(question(id, &json!({})), Duration::from_secs(60)));
-        while approvals.list().len() == before {
-            thread::yield_now();
-        }
-        asking
+    if call.question.agent == by {
+        return Err(ApprovalError::Own(by.to_owned()));
     }
-
-    #[test]
-    fn an_answer_reaches_the_call_that_it_names_and_counts_once() {
-        let approvals = Arc::new(Approvals::default());
-        let (a, b) = (asked(&approvals, "a"), asked(&approvals, "b"));
-        let digest = digest("self.reboot", 1, &json!({}));
-        approvals.answer("b", &digest, false, "operator").expect("b waits");
-        assert_eq!(b.join().expect("thread"), Ok(Verdict::Denied("operator".into())));
-        approvals.answer("a", &digest, true, "operator").expect("a waits");
-        assert_eq!(a.join().expect("thread"), Ok(Verdict::Approved("operator".into())));
-        assert_eq!(approvals.answer("a", &digest, true, "operator"), Err(ApprovalError::Unknown("a".into())));
-        assert!(approvals.list().is_empty());
-    }
-
-    #[test]
-    fn an_answer_to_something_else_is_not_taken() {
-        let approvals = Arc::new(Approvals::default());
-        let asking = asked(&approvals, "a");
-        let other = digest("self.reboot", 1, &json!({"delay_s": 1}));
-        assert_eq!(approvals.answer("a", &other, true, "operator"), Err(ApprovalError::Digest("a".into())));
-        approvals.answer("a", &digest("self.reboot", 1, &json!({})), false, "operator").expect("a still waits");
-        assert_eq!(asking.join().expect("thread"), Ok(Verdict::Denied("operator".into())));
-    }
-
-    #[test]
-    fn no_answer_is_a_no() {
-        let approvals = Approvals::default();
-        let verdict = approvals.ask(question("a", &json!({})), Duration::from_millis(1));
-        assert_eq!(verdict, Ok(Verdict::TimedOut));
-        assert!(approvals.list().is_empty());
-    }
-
-    #[test]
-    fn a_flood_of_questions_is_refused() {
-        let approvals = Arc::new(Approvals::default());
-        let ids: Vec<String> = (0..WAITING_MAX).map(|n| format!("c{n}")).collect();
-        let asking: Vec<_> = ids.into_iter().map(|id| asked(&approvals, id.leak())).collect();
-        assert_eq!(approvals.ask(question("more", &json!({})), Duration::from_secs(1)), Err(ApprovalError::Full));
-        for (question, _) in approvals.list() {
-            approvals.answer(&question.call_id, &question.digest, false, "operator").expect("waits");
-        }
-        asking.into_iter().for_each(|call| assert!(call.join().expect("thread").is_ok()));
-    }
-
-    #[test]
-    fn the_digest_is_of_the_meaning_and_not_of_the_spelling() {
-        let text = r#"{"b": [1, {"y": "\u00e4", "x": null}], "a": "x"}"#;
-        let same = r#"{"a":"x","b":[1,{"x":null,"y":"ä"}]}"#;
-        let of = |text: &str| digest("t.t", 1, &serde_json::from_str(text).expect("JSON"));
-        assert_eq!(of(text), of(same));
-        let others =
-            [r#"{"a":"x","b":[1,{"x":null,"y":"a"}]}"#, r#"{"a":"x","b":[{"x":null,"y":"ä"},1]}"#, r#"{"a":"x"}"#];
-        others.iter().for_each(|other| assert_ne!(of(text), of(other)));
-        assert_ne!(digest("t.t", 1, &json!({})), digest("t.t", 2, &json!({})));
-    }
+    Ok(())
 }

@@ -54,6 +54,7 @@ fn options(files: Files) -> Result<(Config, Options), ConfigError> {
     let policy = aios_policy::Policy::from_layers(&config::read(&policy)?)?;
     let options = Options {
         tools: config.tools.clone(),
+        device: config.device_id().to_owned(),
         policy,
         state: files.state.unwrap_or_else(|| aios_core::paths::TOOLS_STATE.into()),
         keys: files.keys.unwrap_or_else(|| aios_core::paths::KEYS.into()),

@@ -1,5 +1,6 @@
 //! The gRPC API, `aios.tools.v1`. Its proto is its public description.
 
+pub mod approvals;
 mod convert;
 mod user;
 
@@ -8,21 +9,23 @@ use std::{sync::Arc, time::Duration};
 use aios_api::tools::v1::{
     ApprovalMode, ApproveRequest, ApproveResponse, ExecuteRequest, ExecuteResponse, GetToolRequest, GetToolResponse,
     GrantRequest, GrantResponse, ListApprovalsRequest, ListApprovalsResponse, ListGrantsRequest, ListGrantsResponse,
-    ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest, ListToolsResponse, QueryLedgerRequest,
-    QueryLedgerResponse, RevokeRequest, RevokeResponse, RollbackRequest, RollbackResponse,
+    ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest, ListToolsResponse, MintTokenRequest,
+    MintTokenResponse, QueryLedgerRequest, QueryLedgerResponse, RevokeRequest, RevokeResponse, RevokeTokenRequest,
+    RevokeTokenResponse, RollbackRequest, RollbackResponse, WatchApprovalsRequest,
     tools_service_server::{ToolsService, ToolsServiceServer},
 };
 use aios_ledger::{Filter, Order};
-use aios_policy::{Capability, GrantId};
+use aios_policy::{Capability, GrantId, Grants};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
 
 use crate::{
     catalogue,
+    kept::Kept,
     pipeline::{ARGUMENTS_MAX, Call, Caller, GOAL_MAX, Pipeline},
     recorder::LedgerRecorder,
-    server::GrantsFile,
+    tokens::{Tokens, TokensError, Wanted},
 };
 
 /// What a caller needs for looking into the ledger.
@@ -45,9 +48,15 @@ pub struct Service {
     /// The ledger, to look into.
     pub recorder: Arc<LedgerRecorder>,
     /// Where grants are kept.
-    pub grants: GrantsFile,
+    pub grants: Kept<Grants>,
+    /// The tokens that were made here.
+    pub tokens: Arc<Tokens>,
     /// Calls that may be at work.
     pub room: Arc<Semaphore>,
+    /// Answers that were refused lately.
+    pub refusals: Arc<approvals::Refusals>,
+    /// Ends what would go on for ever.
+    pub stopping: approvals::Stopping,
 }
 
 /// Who is at the other end of the connection.
@@ -130,19 +139,33 @@ impl ToolsService for Service {
         request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         let agent = self.agent(&request)?;
-        let everybodys = self.pipeline.policy().may_approve(&agent);
-        let waiting = self.pipeline.approvals().list().into_iter();
-        let approvals = waiting.filter(|(question, _)| everybodys || question.agent == agent).map(convert::approval);
-        Ok(Response::new(ListApprovalsResponse { approvals: approvals.collect() }))
+        let open = self.open_approvals(&agent);
+        Ok(Response::new(ListApprovalsResponse { approvals: open.into_iter().map(convert::approval).collect() }))
+    }
+
+    type WatchApprovalsStream = approvals::Events;
+
+    async fn watch_approvals(
+        &self,
+        request: Request<WatchApprovalsRequest>,
+    ) -> Result<Response<approvals::Events>, Status> {
+        Ok(Response::new(self.watch(self.agent(&request)?)))
     }
 
     async fn approve(&self, request: Request<ApproveRequest>) -> Result<Response<ApproveResponse>, Status> {
         let agent = self.agent(&request)?;
+        let ApproveRequest { call_id, digest, approve, signed } = request.into_inner();
+        if let Some(signed) = signed {
+            if !call_id.is_empty() || !digest.is_empty() || approve {
+                return Err(Status::invalid_argument("a signed answer says by itself what it answers"));
+            }
+            self.take_signed(agent, signed).await?;
+            return Ok(Response::new(ApproveResponse {}));
+        }
         if !self.pipeline.policy().may_approve(&agent) {
             let text = format!("{agent} may not approve calls: `approvals.approvers` in the policy says who may");
             return Err(Status::permission_denied(text));
         }
-        let ApproveRequest { call_id, digest, approve } = request.into_inner();
         let answered = self.pipeline.approvals().answer(&call_id, &digest, approve, &agent);
         answered.map_err(|error| convert::approval_status(&error))?;
         Ok(Response::new(ApproveResponse {}))
@@ -194,6 +217,42 @@ impl ToolsService for Service {
         Ok(Response::new(ListGrantsResponse { grants: own.map(convert::grant).collect() }))
     }
 
+    async fn mint_token(&self, request: Request<MintTokenRequest>) -> Result<Response<MintTokenResponse>, Status> {
+        let issuer = self.agent(&request)?;
+        let MintTokenRequest { agent, capabilities, tools, lifetime_s, sealed } = request.into_inner();
+        let parsed: Result<Vec<Capability>, _> = capabilities.iter().map(|text| text.parse()).collect();
+        let parsed = parsed.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (policy, now) = (self.pipeline.policy(), crate::pipeline::now());
+        let longest = policy.grants.max_duration.0;
+        let lifetime = if lifetime_s == 0 { longest } else { Duration::from_secs(u64::from(lifetime_s)) };
+        let (subject, not_after) = (agent.clone(), now.after(lifetime));
+        let wanted =
+            Wanted { issuer: issuer.clone(), subject, capabilities: parsed, tools: tools.clone(), not_after, sealed };
+        let book = self.tokens.clone();
+        let minted = self.work(move |_| book.mint(&policy, wanted, now)).await?;
+        let (token, id) = minted.map_err(|error| convert::tokens_status(&error))?;
+        let expires = not_after.to_string();
+        let body = json!({
+            "id": id.to_string(), "to": agent, "capabilities": capabilities, "tools": tools, "expires": expires,
+        });
+        self.recorded("token", &issuer, &body).await?;
+        Ok(Response::new(MintTokenResponse { token: token.as_str().to_owned(), id: id.to_string(), expires }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        let revoker = self.agent(&request)?;
+        let id = request.into_inner().id.parse().map_err(|error| convert::tokens_status(&TokensError::Token(error)))?;
+        let (policy, by, book) = (self.pipeline.policy(), revoker.clone(), self.tokens.clone());
+        let revoke =
+            move |pipeline: &Pipeline| book.revoke(&policy, pipeline.verifier(), &by, id, crate::pipeline::now());
+        self.work(revoke).await?.map_err(|error| convert::tokens_status(&error))?;
+        self.recorded("token-revoke", &revoker, &json!({ "id": id.to_string() })).await?;
+        Ok(Response::new(RevokeTokenResponse {}))
+    }
+
     async fn query_ledger(
         &self,
         request: Request<QueryLedgerRequest>,
@@ -215,7 +274,7 @@ impl Service {
     /// Changes the grants: what is kept on disk first counts then.
     async fn change_grants<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut aios_policy::Grants) -> Result<T, Status> + Send + 'static,
+        change: impl FnOnce(&mut Grants) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let file = self.grants.clone();
         self.work(move |pipeline| {

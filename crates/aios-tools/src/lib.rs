@@ -16,6 +16,7 @@ mod http;
 mod init;
 pub mod job;
 pub mod journal;
+mod kept;
 pub mod pipeline;
 mod profile;
 mod program;
@@ -27,5 +28,6 @@ mod sockets;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tokens;
 pub mod tool;
 pub mod tree;

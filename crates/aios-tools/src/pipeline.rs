@@ -116,6 +116,8 @@ pub struct Parts {
     pub policy: Policy,
     /// What was granted before.
     pub grants: Grants,
+    /// What the fleet calls this device.
+    pub device: String,
     /// Checks tokens.
     pub verifier: Verifier,
     /// The ledger.
@@ -185,7 +187,7 @@ impl Pipeline {
             limiter: Mutex::new(RateLimiter::default()),
             verifier: parts.verifier,
             sessions: Sessions::default(),
-            approvals: Approvals::default(),
+            approvals: Approvals::new(&parts.device),
             records: Records(parts.recorder),
             confinement: parts.confinement,
             journal: parts.journal,
@@ -201,6 +203,11 @@ impl Pipeline {
     /// The grants, to look at or to change. What is changed counts from the next call on.
     pub fn grants(&self) -> MutexGuard<'_, Grants> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What checks tokens. A revocation counts from the next call on.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// The calls that wait for a human.
@@ -610,7 +617,7 @@ fn session_name(call: &Call) -> String {
 }
 
 /// A new id: 128 random bits.
-fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .expect("invariant: 16 bytes are given at once, once the kernel has started its generator");

@@ -12,7 +12,7 @@ use aios_api::tools::v1::{FILE_DESCRIPTOR_SET, tools_service_server::ToolsServic
 use aios_core::{config, paths};
 use aios_keys::seed::Seed;
 use aios_ledger::{Ledger, Redactor};
-use aios_policy::{Grants, Policy, Verifier};
+use aios_policy::{Grants, Policy};
 use aios_sandbox::{Enforcement, Sandbox};
 use aios_service::{NotifyState, OwnedSocket, notify};
 use anyhow::{Context as _, Result, anyhow};
@@ -28,10 +28,12 @@ use crate::{
     grpc,
     host::Host,
     journal::{Journal, Retention},
+    kept::Kept,
     pipeline::{Parts, Pipeline},
     profile::Blank,
     recorder::LedgerRecorder,
     tool::Serial,
+    tokens::Tokens,
 };
 
 /// Anybody may connect: who they are is what the kernel says, and what they may do is what the policy says.
@@ -56,6 +58,8 @@ const REVERT_EVERY: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The section of the configuration.
     pub tools: config::Tools,
+    /// What the fleet calls this device.
+    pub device: String,
     /// Who may do what.
     pub policy: Policy,
     /// Folder that it keeps everything in.
@@ -71,43 +75,16 @@ pub struct Server {
     tools: config::Tools,
     pipeline: Arc<Pipeline>,
     recorder: Arc<LedgerRecorder>,
-    grants: GrantsFile,
+    grants: Kept<Grants>,
+    tokens: Arc<Tokens>,
     listener: UnixListener,
     socket: OwnedSocket,
-}
-
-/// Where grants survive a restart.
-#[derive(Clone, Debug)]
-pub struct GrantsFile(PathBuf);
-
-impl GrantsFile {
-    fn read(&self) -> Result<Grants> {
-        match fs::read(&self.0) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
-                let path = self.0.display();
-                format!("{path}: holds no grants; remove it, and grant again what is needed")
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Grants::default()),
-            Err(error) => Err(error).with_context(|| self.0.display().to_string()),
-        }
-    }
-
-    /// Keeps `grants`, on disk when it returns.
-    pub fn write(&self, grants: &Grants) -> std::io::Result<()> {
-        use std::io::Write as _;
-        let new = self.0.with_extension("new");
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec(grants)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        fs::File::open(self.0.parent().unwrap_or(Path::new("/")))?.sync_all()
-    }
 }
 
 impl Server {
     /// Opens ledger, journal and sandbox, completes what was interrupted, and takes the socket.
     pub async fn bind(options: Options) -> Result<Server> {
-        let Options { tools, policy, state, keys, without_groups } = options;
+        let Options { tools, device, policy, state, keys, without_groups } = options;
         let folder = |path: &Path, mode| {
             fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| path.display().to_string())
         };
@@ -126,12 +103,14 @@ impl Server {
         let sandbox = Sandbox::start(aios_sandbox::Options { enforcement, ..aios_sandbox::Options::default() })?;
         let journal = Journal::open(state.join("journal"))?;
         journal.clear_unprepared()?;
-        let grants = GrantsFile(state.join("grants.json"));
-        let tokens = SigningKey::from_bytes(secret.derive("tools/tokens").as_bytes());
+        let grants: Kept<Grants> = Kept::at(state.join("grants.json"));
+        let key = SigningKey::from_bytes(secret.derive("tools/tokens").as_bytes());
+        let tokens = Arc::new(Tokens::open(key, Kept::at(state.join("tokens.json")))?);
         let pipeline = Arc::new(Pipeline::new(Parts {
             policy,
-            grants: grants.read()?,
-            verifier: Verifier::new(tokens.verifying_key()),
+            grants: grants.read("grants")?,
+            device,
+            verifier: tokens.verifier(),
             recorder: recorder.clone(),
             confinement: Arc::new(Confined::new(sandbox, blank)),
             journal,
@@ -141,12 +120,12 @@ impl Server {
         tokio::task::spawn_blocking(move || at_work.complete_rollbacks()).await?;
         let (listener, socket) = aios_service::bind(&tools.socket, SOCKET_MODE)
             .map_err(|reason| anyhow!("listen on {} (tools.socket): {reason}", tools.socket.display()))?;
-        Ok(Server { tools, pipeline, recorder, grants, listener, socket })
+        Ok(Server { tools, pipeline, recorder, grants, tokens, listener, socket })
     }
 
     /// Serves until `shutdown` completes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Server { tools, pipeline, recorder, grants, listener, socket } = self;
+        let Server { tools, pipeline, recorder, grants, tokens, listener, socket } = self;
         let started = json!({ "version": env!("CARGO_PKG_VERSION"), "tools": crate::catalogue::all().count() });
         pipeline.note("start", "tools", &started).map_err(|reason| anyhow!("ledger: {reason}"))?;
         let retention = Retention { age: tools.rollback_retention.0, bytes: tools.rollback_size.0 };
@@ -157,6 +136,9 @@ impl Server {
             pipeline: pipeline.clone(),
             recorder,
             grants,
+            tokens,
+            refusals: Arc::default(),
+            stopping: stopping.clone(),
             room: Arc::new(tokio::sync::Semaphore::new(tools.max_calls)),
         });
         let mut serving = tokio::spawn(serve(listener, service, stopping));

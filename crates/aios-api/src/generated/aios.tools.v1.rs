@@ -210,6 +210,34 @@ pub struct Approval {
     /// Time left, then it is refused.
     #[prost(uint32, tag = "9")]
     pub remaining_ms: u32,
+    /// All of this as one text for somebody elsewhere: JSON, as docs/formats/approval.md says. Who signs an answer signs
+    /// the hash of these very bytes.
+    #[prost(string, tag = "10")]
+    pub question: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchApprovalsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchApprovalsResponse {
+    #[prost(oneof = "watch_approvals_response::Event", tags = "1, 2")]
+    pub event: ::core::option::Option<watch_approvals_response::Event>,
+}
+/// Nested message and enum types in `WatchApprovalsResponse`.
+pub mod watch_approvals_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        /// It waits.
+        #[prost(message, tag = "1")]
+        Opened(super::Approval),
+        /// It waits no more: it was answered, or its time is over.
+        #[prost(message, tag = "2")]
+        Closed(super::ApprovalClosed),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalClosed {
+    #[prost(string, tag = "1")]
+    pub call_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApproveRequest {
@@ -220,6 +248,18 @@ pub struct ApproveRequest {
     pub digest: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub approve: bool,
+    /// A signed answer (docs/formats/approval.md) in place of the caller's own: then the fields above are empty.
+    #[prost(message, optional, tag = "4")]
+    pub signed: ::core::option::Option<SignedAnswer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedAnswer {
+    /// The answer, a signed note.
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+    /// The public key that it is signed with. Whose it is, the policy says.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApproveResponse {}
@@ -267,6 +307,43 @@ pub struct Grant {
     #[prost(string, tag = "5")]
     pub expires: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MintTokenRequest {
+    /// The agent that may use it.
+    #[prost(string, tag = "1")]
+    pub agent: ::prost::alloc::string::String,
+    /// "namespace:action:resource", with globs: at least one, each held by the caller itself.
+    #[prost(string, repeated, tag = "2")]
+    pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The only tools. Empty: any.
+    #[prost(string, repeated, tag = "3")]
+    pub tools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0: the policy's longest time.
+    #[prost(uint32, tag = "4")]
+    pub lifetime_s: u32,
+    /// It can't be narrowed.
+    #[prost(bool, tag = "5")]
+    pub sealed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MintTokenResponse {
+    /// A secret: who has it has the rights.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// RFC 3339.
+    #[prost(string, tag = "3")]
+    pub expires: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenRequest {
+    /// 32 hexadecimal digits.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueryLedgerRequest {
     /// First sequence number.
@@ -597,7 +674,32 @@ pub mod tools_service_client {
                 .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "ListApprovals"));
             self.inner.unary(req, path, codec).await
         }
-        /// Says yes or no to a call that waits.
+        /// The calls that wait for a human, as they come and go: first those that wait already, each as Opened.
+        pub async fn watch_approvals(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchApprovalsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchApprovalsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aios.tools.v1.ToolsService/WatchApprovals",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "WatchApprovals"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Says yes or no to a call that waits. An answer that somebody signed elsewhere may be handed in by any agent.
         pub async fn approve(
             &mut self,
             request: impl tonic::IntoRequest<super::ApproveRequest>,
@@ -691,6 +793,56 @@ pub mod tools_service_client {
                 .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "ListGrants"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a token: some of the caller's rights, for another agent.
+        pub async fn mint_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MintTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MintTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aios.tools.v1.ToolsService/MintToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "MintToken"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a token back with all that was narrowed from it, with effect on the next call.
+        pub async fn revoke_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aios.tools.v1.ToolsService/RevokeToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "RevokeToken"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Entries of the ledger, oldest first.
         pub async fn query_ledger(
             &mut self,
@@ -773,7 +925,21 @@ pub mod tools_service_server {
             tonic::Response<super::ListApprovalsResponse>,
             tonic::Status,
         >;
-        /// Says yes or no to a call that waits.
+        /// Server streaming response type for the WatchApprovals method.
+        type WatchApprovalsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchApprovalsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The calls that wait for a human, as they come and go: first those that wait already, each as Opened.
+        async fn watch_approvals(
+            &self,
+            request: tonic::Request<super::WatchApprovalsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchApprovalsStream>,
+            tonic::Status,
+        >;
+        /// Says yes or no to a call that waits. An answer that somebody signed elsewhere may be handed in by any agent.
         async fn approve(
             &self,
             request: tonic::Request<super::ApproveRequest>,
@@ -794,6 +960,22 @@ pub mod tools_service_server {
             request: tonic::Request<super::ListGrantsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListGrantsResponse>,
+            tonic::Status,
+        >;
+        /// Makes a token: some of the caller's rights, for another agent.
+        async fn mint_token(
+            &self,
+            request: tonic::Request<super::MintTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MintTokenResponse>,
+            tonic::Status,
+        >;
+        /// Takes a token back with all that was narrowed from it, with effect on the next call.
+        async fn revoke_token(
+            &self,
+            request: tonic::Request<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
             tonic::Status,
         >;
         /// Entries of the ledger, oldest first.
@@ -1151,6 +1333,52 @@ pub mod tools_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/aios.tools.v1.ToolsService/WatchApprovals" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchApprovalsSvc<T: ToolsService>(pub Arc<T>);
+                    impl<
+                        T: ToolsService,
+                    > tonic::server::ServerStreamingService<super::WatchApprovalsRequest>
+                    for WatchApprovalsSvc<T> {
+                        type Response = super::WatchApprovalsResponse;
+                        type ResponseStream = T::WatchApprovalsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchApprovalsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ToolsService>::watch_approvals(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchApprovalsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/aios.tools.v1.ToolsService/Approve" => {
                     #[allow(non_camel_case_types)]
                     struct ApproveSvc<T: ToolsService>(pub Arc<T>);
@@ -1315,6 +1543,96 @@ pub mod tools_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListGrantsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aios.tools.v1.ToolsService/MintToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct MintTokenSvc<T: ToolsService>(pub Arc<T>);
+                    impl<
+                        T: ToolsService,
+                    > tonic::server::UnaryService<super::MintTokenRequest>
+                    for MintTokenSvc<T> {
+                        type Response = super::MintTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MintTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ToolsService>::mint_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MintTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aios.tools.v1.ToolsService/RevokeToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeTokenSvc<T: ToolsService>(pub Arc<T>);
+                    impl<
+                        T: ToolsService,
+                    > tonic::server::UnaryService<super::RevokeTokenRequest>
+                    for RevokeTokenSvc<T> {
+                        type Response = super::RevokeTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ToolsService>::revoke_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeTokenSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -241,6 +241,12 @@ mod tests {
             "models.hub-endpoint = \"huggingface.co\"",
             "models.directory = \"models\"",
             "models.keys = \"keys\"",
+            "fleet.broker = \"fleet.example.com\"",
+            "fleet.broker = \"mqtts://fleet.example.com\"",
+            "fleet.device-id = \"a/b\"",
+            "fleet.device-id = \"#\"",
+            "fleet.certificate-file = \"device.pem\"",
+            "fleet.keep-alive = \"1s\"",
             "install.disk = \"\"",
             "install.disk = \"sda\"",
             "install.disk = \"/dev/../etc/passwd\"",
@@ -250,6 +256,16 @@ mod tests {
             let key = bad.split(' ').next().unwrap();
             assert!(message.starts_with(&format!("a.toml:1: {key}: ")), "{message}");
         }
+    }
+
+    #[test]
+    fn a_device_is_named_by_its_host_name_where_the_fleet_has_no_other_for_it() {
+        let config = from_layers(&[layer("a", "[system]\nhostname = \"pump-2\"\n")]).unwrap();
+        assert_eq!(config.device_id(), "pump-2");
+        let config = from_layers(&[layer("a", "[fleet]\ndevice-id = \"site:7\"\n")]).unwrap();
+        assert_eq!(config.device_id(), "site:7");
+        let message = refused("[fleet]\nbroker = \"mqtt://lab\"\nca-file = \"ca.pem\"\n");
+        assert!(message.starts_with("a.toml:2: fleet.broker: mqtt:// knows no certificates"), "{message}");
     }
 
     #[test]

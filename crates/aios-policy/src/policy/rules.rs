@@ -64,14 +64,15 @@ fn one_agent(name: &str, agent: &Agent) -> Result<(), Violation> {
     }
 }
 
-/// No user and no certificate may be two agents.
+/// No user, no certificate and no key may be two agents.
 fn identities(agents: &BTreeMap<String, Agent>) -> Result<(), Violation> {
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for (name, agent) in agents {
         let uids = agent.uids.iter().map(|uid| ("uids", format!("user id {uid}")));
         let users = agent.users.iter().map(|user| ("users", format!("user {user:?}")));
         let certificates = agent.certificates.iter().map(|print| ("certificates", format!("certificate {print}")));
-        for (key, identity) in uids.chain(users).chain(certificates) {
+        let keys = agent.keys.iter().map(|print| ("keys", format!("key {print}")));
+        for (key, identity) in uids.chain(users).chain(certificates).chain(keys) {
             match owners.get(&identity) {
                 Some(owner) if owner != name => {
                     let reason = format!("{identity} is agent {owner:?} already: each belongs to one agent");

@@ -55,6 +55,19 @@ fn a_connection_is_the_agent_of_its_user_or_certificate() {
 }
 
 #[test]
+fn a_signed_answer_is_its_keys_agents() {
+    let print = format!("sha256:{}", "ab".repeat(32));
+    let policy = read(&format!("[agents.alice]\nkeys = [{print:?}]\n")).unwrap();
+    let name = |peer| policy.identify(peer).map(|(name, _)| name);
+    assert_eq!(name(Peer::Key(&Fingerprint([0xab; 32]))), Some("alice"));
+    assert_eq!(name(Peer::Key(&Fingerprint([0xac; 32]))), None);
+    assert_eq!(name(Peer::Certificate(&Fingerprint([0xab; 32]))), None, "a key is no certificate");
+    let twice = read(&format!("[agents.alice]\nkeys = [{print:?}]\n[agents.bob]\nkeys = [{print:?}]\n"));
+    let error = twice.unwrap_err().to_string();
+    assert!(error.contains("agents.bob.keys") && error.contains("is agent \"alice\" already"), "{error}");
+}
+
+#[test]
 fn an_agent_holds_what_its_lines_cover_and_no_line_denies() {
     let policy = read(PAIR).unwrap();
     let holds = |agent: &str, need: &str| policy.holds(agent, &need.parse().unwrap());

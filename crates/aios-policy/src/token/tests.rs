@@ -287,3 +287,23 @@ proptest! {
         prop_assert!(Token::from_text(&text).is_err());
     }
 }
+
+#[test]
+fn what_a_token_says_can_be_read_block_by_block() {
+    let content = open().content().unwrap();
+    assert_eq!((content.authority, content.caveats, content.open), (authority(), vec![], true));
+    let content = sealed().content().unwrap();
+    assert_eq!((content.caveats.len(), content.open), (2, false));
+    assert_eq!(content.caveats[0].not_after, Some(Timestamp(1_500)));
+    assert_eq!(content.ids, verifier().verify(sealed().as_str(), NOW).unwrap().ids());
+}
+
+#[test]
+fn an_id_is_read_as_it_is_shown_and_no_other_way() {
+    let id = TokenId(std::array::from_fn(|n| n as u8 * 16 + 11));
+    assert_eq!(id.to_string().parse(), Ok(id));
+    let upper = id.to_string().to_uppercase();
+    for wrong in ["", "0b", upper.as_str(), &format!("{id}00"), &"g".repeat(32), &"é".repeat(16)] {
+        assert_eq!(wrong.parse::<TokenId>(), Err(TokenError::Id), "{wrong:?}");
+    }
+}

@@ -9,10 +9,11 @@ use aios_policy::{Grant, Reason, Timestamp, grants::GrantError};
 use tonic::Status;
 
 use crate::{
-    approvals::{ApprovalError, Question},
+    approvals::{ApprovalError, Open},
     error::{Code, ToolError},
     journal::Record,
     pipeline::{Answered, Outcome, Refusal, RollbackError, Stage},
+    tokens::TokensError,
     tool::Entry,
 };
 
@@ -87,7 +88,7 @@ pub fn undoable(record: Record) -> Undoable {
     }
 }
 
-pub fn approval((question, left): (Question, Duration)) -> Approval {
+pub fn approval(Open { question, text, left }: Open) -> Approval {
     let tainted = |reason: &Reason| match reason {
         Reason::Tainted(sink) => {
             let origins: Vec<String> = sink.origins.iter().map(ToString::to_string).collect();
@@ -106,6 +107,7 @@ pub fn approval((question, left): (Question, Duration)) -> Approval {
         arguments: question.arguments.to_string(),
         digest: question.digest,
         remaining_ms: milliseconds(left),
+        question: text,
     }
 }
 
@@ -157,6 +159,9 @@ pub fn approval_status(error: &ApprovalError) -> Status {
         ApprovalError::Digest(_) => Status::failed_precondition(text),
         ApprovalError::Full => Status::resource_exhausted(text),
         ApprovalError::Taken(_) => Status::already_exists(text),
+        ApprovalError::Signed(_) => Status::invalid_argument(text),
+        ApprovalError::Key { .. } | ApprovalError::Device(_) | ApprovalError::Own(_) => Status::permission_denied(text),
+        ApprovalError::Expired(_) => Status::failed_precondition(text),
     }
 }
 
@@ -167,5 +172,16 @@ pub fn grant_status(error: &GrantError) -> Status {
         GrantError::TooMany => Status::resource_exhausted(text),
         GrantError::Duration { .. } => Status::invalid_argument(text),
         _ => Status::permission_denied(text),
+    }
+}
+
+pub fn tokens_status(error: &TokensError) -> Status {
+    let text = error.to_string();
+    match error {
+        TokensError::Policy(error) => grant_status(error),
+        TokensError::Token(_) | TokensError::Nothing | TokensError::Tool(_) => Status::invalid_argument(text),
+        TokensError::TooMany => Status::resource_exhausted(text),
+        TokensError::MayNot { .. } => Status::permission_denied(text),
+        TokensError::Kept(_) | TokensError::Random(_) => Status::unavailable(text),
     }
 }

@@ -134,6 +134,7 @@ fn pipeline(folder: &Path, ledger: &Arc<Ledger>, fake: &Arc<Fake>) -> Pipeline {
     Pipeline::new(Parts {
         policy: Policy::from_layers(&[layer]).expect("policy"),
         grants: Grants::default(),
+        device: "pump-2".into(),
         verifier: Verifier::new(SigningKey::from_bytes(&[7; 32]).verifying_key()),
         recorder: ledger.clone(),
         confinement: fake.clone(),
