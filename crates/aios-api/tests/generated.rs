@@ -82,6 +82,6 @@ fn descriptor_sets_name_the_services_and_their_calls() {
     assert_eq!(
         tools.1,
         "ListTools GetTool Execute Rollback ListRollbacks ListApprovals WatchApprovals Approve Grant Revoke ListGrants \
-         MintToken RevokeToken QueryLedger"
+         IssueToken RevokeToken QueryLedger"
     );
 }

@@ -73,7 +73,7 @@ impl Session {
             }
             tokio::select! {
                 () = sleep(wait) => {}
-                _ = stopping.wait_for(|stop| *stop) => return,
+                () = asked(&mut stopping) => return,
             }
             wait = (wait * 2).min(BACKOFF.1);
         }
@@ -115,7 +115,7 @@ impl Session {
                     }
                     true
                 }
-                _ = stopping.wait_for(|stop| *stop) => {
+                () = asked(stopping) => {
                     if *connected {
                         self.say_good_bye(client, &mut eventloop).await;
                     }
@@ -178,6 +178,11 @@ impl Session {
         let sent = async { while eventloop.poll().await.is_ok() {} };
         let _ = tokio::time::timeout(GOOD_BYE, sent).await;
     }
+}
+
+/// Completes when the service is to end.
+async fn asked(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 fn publish(client: &AsyncClient, message: &Message) -> Result<(), String> {

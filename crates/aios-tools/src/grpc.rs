@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use aios_api::tools::v1::{
     ApprovalMode, ApproveRequest, ApproveResponse, ExecuteRequest, ExecuteResponse, GetToolRequest, GetToolResponse,
     GrantRequest, GrantResponse, ListApprovalsRequest, ListApprovalsResponse, ListGrantsRequest, ListGrantsResponse,
-    ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest, ListToolsResponse, MintTokenRequest,
-    MintTokenResponse, QueryLedgerRequest, QueryLedgerResponse, RevokeRequest, RevokeResponse, RevokeTokenRequest,
+    ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest, ListToolsResponse, IssueTokenRequest,
+    IssueTokenResponse, QueryLedgerRequest, QueryLedgerResponse, RevokeRequest, RevokeResponse, RevokeTokenRequest,
     RevokeTokenResponse, RollbackRequest, RollbackResponse, WatchApprovalsRequest,
     tools_service_server::{ToolsService, ToolsServiceServer},
 };
@@ -217,9 +217,9 @@ impl ToolsService for Service {
         Ok(Response::new(ListGrantsResponse { grants: own.map(convert::grant).collect() }))
     }
 
-    async fn mint_token(&self, request: Request<MintTokenRequest>) -> Result<Response<MintTokenResponse>, Status> {
+    async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
         let issuer = self.agent(&request)?;
-        let MintTokenRequest { agent, capabilities, tools, lifetime_s, sealed } = request.into_inner();
+        let IssueTokenRequest { agent, capabilities, tools, lifetime_s, sealed } = request.into_inner();
         let parsed: Result<Vec<Capability>, _> = capabilities.iter().map(|text| text.parse()).collect();
         let parsed = parsed.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (policy, now) = (self.pipeline.policy(), crate::pipeline::now());
@@ -236,7 +236,7 @@ impl ToolsService for Service {
             "id": id.to_string(), "to": agent, "capabilities": capabilities, "tools": tools, "expires": expires,
         });
         self.recorded("token", &issuer, &body).await?;
-        Ok(Response::new(MintTokenResponse { token: token.as_str().to_owned(), id: id.to_string(), expires }))
+        Ok(Response::new(IssueTokenResponse { token: token.as_str().to_owned(), id: id.to_string(), expires }))
     }
 
     async fn revoke_token(

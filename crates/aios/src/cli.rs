@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod token;
 mod tool;
 
 use std::path::{Path, PathBuf};
@@ -7,7 +8,10 @@ use std::path::{Path, PathBuf};
 use aios_core::paths;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-pub use self::tool::{RollbackArgs, RunArgs, ToolCommand, ToolsArgs};
+pub use self::{
+    token::{KeyCommand, Limits, Made, TokenCommand},
+    tool::{Afar, RollbackArgs, RunArgs, ToolCommand, ToolsArgs},
+};
 
 /// Look after this aiOS device.
 #[derive(Debug, Parser)]
@@ -62,10 +66,22 @@ pub enum Command {
     /// Call this device's tools, and say who may.
     #[command(subcommand)]
     Tool(ToolCommand),
+    /// Hand rights to other agents: make, show, narrow and take back tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Keys to sign answers with.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Undo a call of a tool. Without an id: list the calls that can be undone, latest first.
     Rollback(RollbackArgs),
     /// Serve the tools, until SIGTERM: what the unit `tools` runs.
     Tools(ToolsArgs),
+    /// Be part of a fleet, until SIGTERM: what the unit `fleet` runs.
+    Fleet {
+        /// Configuration files in place of the device's; later ones win.
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
+    },
     /// Read, check and export the record of what tools were asked and did.
     #[command(subcommand)]
     Ledger(LedgerCommand),

@@ -2,9 +2,11 @@
 
 mod config;
 mod install;
+mod key;
 mod ledger;
 mod model;
 mod selftest;
+mod token;
 mod tool;
 mod unit;
 
@@ -29,6 +31,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config(command) => return config::run(command, json),
         Command::Model(command) => return model::run(command, json),
         Command::Tool(command) => return tool::run(command, json),
+        Command::Token(command) => return token::run(command, json),
+        Command::Key(command) => return key::run(command, json),
+        Command::Fleet { config } => return Ok(aios_fleet::daemon::run(config)),
         Command::Rollback(args) => return tool::rollback(args, json),
         Command::Tools(args) => return Ok(tool::serve(args)),
         Command::Ask(args) => model::ask(args, json)?,

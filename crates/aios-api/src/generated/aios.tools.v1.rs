@@ -308,14 +308,14 @@ pub struct Grant {
     pub expires: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MintTokenRequest {
+pub struct IssueTokenRequest {
     /// The agent that may use it.
     #[prost(string, tag = "1")]
     pub agent: ::prost::alloc::string::String,
-    /// "namespace:action:resource", with globs: at least one, each held by the caller itself.
+    /// What it hands on, "namespace:action:resource" with globs; at least one.
     #[prost(string, repeated, tag = "2")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The only tools. Empty: any.
+    /// The only tools; none: any.
     #[prost(string, repeated, tag = "3")]
     pub tools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// 0: the policy's longest time.
@@ -326,10 +326,11 @@ pub struct MintTokenRequest {
     pub sealed: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MintTokenResponse {
+pub struct IssueTokenResponse {
     /// A secret: who has it has the rights.
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
+    /// Names the token in the ledger, and for RevokeToken.
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
     /// RFC 3339.
@@ -793,12 +794,12 @@ pub mod tools_service_client {
                 .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "ListGrants"));
             self.inner.unary(req, path, codec).await
         }
-        /// Makes a token: some of the caller's rights, for another agent.
-        pub async fn mint_token(
+        /// Makes a token that hands some of the caller's rights to an agent for a time.
+        pub async fn issue_token(
             &mut self,
-            request: impl tonic::IntoRequest<super::MintTokenRequest>,
+            request: impl tonic::IntoRequest<super::IssueTokenRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::MintTokenResponse>,
+            tonic::Response<super::IssueTokenResponse>,
             tonic::Status,
         > {
             self.inner
@@ -811,11 +812,11 @@ pub mod tools_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/aios.tools.v1.ToolsService/MintToken",
+                "/aios.tools.v1.ToolsService/IssueToken",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "MintToken"));
+                .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "IssueToken"));
             self.inner.unary(req, path, codec).await
         }
         /// Takes a token back with all that was narrowed from it, with effect on the next call.
@@ -962,12 +963,12 @@ pub mod tools_service_server {
             tonic::Response<super::ListGrantsResponse>,
             tonic::Status,
         >;
-        /// Makes a token: some of the caller's rights, for another agent.
-        async fn mint_token(
+        /// Makes a token that hands some of the caller's rights to an agent for a time.
+        async fn issue_token(
             &self,
-            request: tonic::Request<super::MintTokenRequest>,
+            request: tonic::Request<super::IssueTokenRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::MintTokenResponse>,
+            tonic::Response<super::IssueTokenResponse>,
             tonic::Status,
         >;
         /// Takes a token back with all that was narrowed from it, with effect on the next call.
@@ -1558,25 +1559,25 @@ pub mod tools_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/aios.tools.v1.ToolsService/MintToken" => {
+                "/aios.tools.v1.ToolsService/IssueToken" => {
                     #[allow(non_camel_case_types)]
-                    struct MintTokenSvc<T: ToolsService>(pub Arc<T>);
+                    struct IssueTokenSvc<T: ToolsService>(pub Arc<T>);
                     impl<
                         T: ToolsService,
-                    > tonic::server::UnaryService<super::MintTokenRequest>
-                    for MintTokenSvc<T> {
-                        type Response = super::MintTokenResponse;
+                    > tonic::server::UnaryService<super::IssueTokenRequest>
+                    for IssueTokenSvc<T> {
+                        type Response = super::IssueTokenResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::MintTokenRequest>,
+                            request: tonic::Request<super::IssueTokenRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ToolsService>::mint_token(&inner, request).await
+                                <T as ToolsService>::issue_token(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -1587,7 +1588,7 @@ pub mod tools_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = MintTokenSvc(inner);
+                        let method = IssueTokenSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

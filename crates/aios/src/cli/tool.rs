@@ -27,6 +27,8 @@ pub enum ToolCommand {
     /// List the calls that wait for somebody's approval.
     Approvals {
         #[command(flatten)]
+        afar: Afar,
+        #[command(flatten)]
         tools: ToolsSocket,
     },
     /// Approve a call that waits, after a look at it.
@@ -37,12 +39,16 @@ pub enum ToolCommand {
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
+        afar: Afar,
+        #[command(flatten)]
         tools: ToolsSocket,
     },
     /// Refuse a call that waits.
     Deny {
         /// Id of the call.
         call: String,
+        #[command(flatten)]
+        afar: Afar,
         #[command(flatten)]
         tools: ToolsSocket,
     },
@@ -70,6 +76,41 @@ pub enum ToolCommand {
         #[command(flatten)]
         tools: ToolsSocket,
     },
+}
+
+/// A device that is asked over an MQTT broker, in place of this one.
+#[derive(Debug, Args)]
+pub struct Afar {
+    /// Ask the device of a fleet, over this broker: mqtts://HOST[:PORT].
+    #[arg(long, value_name = "URL", requires = "device")]
+    pub broker: Option<aios_core::config::Broker>,
+    /// What the fleet calls the device.
+    #[arg(long, value_name = "ID", requires = "broker", value_parser = device_id)]
+    device: Option<String>,
+    /// File with the certificates of who may vouch for the broker (PEM).
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub ca: Option<PathBuf>,
+    /// File with your certificate for the broker (PEM).
+    #[arg(long, value_name = "FILE", requires = "cert_key")]
+    pub cert: Option<PathBuf>,
+    /// File with the private key to it (PEM).
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub cert_key: Option<PathBuf>,
+    /// The key that you sign answers with (aios key new).
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub key: Option<PathBuf>,
+}
+
+impl Afar {
+    /// The device; empty where it is this one.
+    pub fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or_default()
+    }
+}
+
+fn device_id(text: &str) -> Result<String, String> {
+    let error = "use 1 to 64 letters, digits, '.', '_', ':' and '-'";
+    if aios_core::config::is_device_id(text) { Ok(text.to_owned()) } else { Err(error.to_owned()) }
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod approve;
 mod arguments;
 mod call;
+mod remote;
 mod show;
 
 use std::{
@@ -24,7 +25,7 @@ use crate::{
     service::{self, block_on, refused},
 };
 
-type Client = ToolsServiceClient<Channel>;
+pub(super) type Client = ToolsServiceClient<Channel>;
 
 pub fn run(command: ToolCommand, json: bool) -> Result<ExitCode> {
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
@@ -40,9 +41,24 @@ pub fn run(command: ToolCommand, json: bool) -> Result<ExitCode> {
             show::tool(&shown.into_inner().tool.unwrap_or_default(), json)
         })),
         ToolCommand::Run(args) => block_on(call::run(args, json)),
-        ToolCommand::Approvals { tools } => done(block_on(approve::list(&tools.tools_socket, json))),
-        ToolCommand::Approve { call, yes, tools } => done(block_on(approve::approve(&tools.tools_socket, &call, yes))),
-        ToolCommand::Deny { call, tools } => done(block_on(approve::deny(&tools.tools_socket, &call))),
+        ToolCommand::Approvals { afar, tools } => done(block_on(async {
+            if afar.broker.is_some() {
+                return remote::list(&afar, json).await;
+            }
+            approve::list(&tools.tools_socket, json).await
+        })),
+        ToolCommand::Approve { call, yes, afar, tools } => done(block_on(async {
+            if afar.broker.is_some() {
+                return remote::answer(&afar, &call, yes.then_some(true)).await;
+            }
+            approve::approve(&tools.tools_socket, &call, yes).await
+        })),
+        ToolCommand::Deny { call, afar, tools } => done(block_on(async {
+            if afar.broker.is_some() {
+                return remote::answer(&afar, &call, Some(false)).await;
+            }
+            approve::deny(&tools.tools_socket, &call).await
+        })),
         ToolCommand::Grants { tools } => done(block_on(grants(&tools.tools_socket, json))),
         ToolCommand::Grant { agent, capability, lifetime, tools } => done(block_on(async {
             let lifetime_s = lifetime.map_or(0, |time| u32::try_from(time.0.as_secs()).unwrap_or(u32::MAX).max(1));
@@ -85,12 +101,12 @@ async fn grants(socket: &Path, json: bool) -> Result<()> {
     show::grants(&listed.into_inner().grants, json)
 }
 
-async fn connect(socket: &Path) -> Result<Client> {
+pub(super) async fn connect(socket: &Path) -> Result<Client> {
     let channel = service::connect(socket, "the tools", "tools").await?;
     Ok(ToolsServiceClient::new(channel).max_decoding_message_size(16 << 20))
 }
 
-fn print(as_json: bool, value: &Value, text: &str) -> Result<()> {
+pub(super) fn print(as_json: bool, value: &Value, text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     if as_json {
         writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;

@@ -16,17 +16,7 @@ pub async fn list(socket: &Path, as_json: bool) -> Result<()> {
     let waiting = waiting(socket).await?;
     let mut out = io::stdout().lock();
     if as_json {
-        let all: Vec<_> = waiting
-            .iter()
-            .map(|call| {
-                json!({
-                    "call_id": call.call_id, "tool": call.tool, "risk": risk(call), "agent": call.agent,
-                    "arguments": serde_json::from_str::<serde_json::Value>(&call.arguments).unwrap_or_default(),
-                    "reason": call.reason, "tainted": call.tainted, "digest": call.digest,
-                    "remaining_ms": call.remaining_ms,
-                })
-            })
-            .collect();
+        let all: Vec<_> = waiting.iter().map(value).collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
     } else {
         for call in &waiting {
@@ -76,8 +66,17 @@ async fn waiting(socket: &Path) -> Result<Vec<Approval>> {
 }
 
 async fn answer(socket: &Path, call: Approval, approve: bool) -> Result<()> {
-    let request = ApproveRequest { call_id: call.call_id, digest: call.digest, approve };
+    let request = ApproveRequest { call_id: call.call_id, digest: call.digest, approve, ..ApproveRequest::default() };
     connect(socket).await?.approve(request).await.map_err(refused).map(drop)
+}
+
+/// A call, for scripts.
+pub fn value(call: &Approval) -> serde_json::Value {
+    json!({
+        "call_id": call.call_id, "tool": call.tool, "risk": risk(call), "agent": call.agent,
+        "arguments": serde_json::from_str::<serde_json::Value>(&call.arguments).unwrap_or_default(),
+        "reason": call.reason, "tainted": call.tainted, "digest": call.digest, "remaining_ms": call.remaining_ms,
+    })
 }
 
 fn risk(call: &Approval) -> &'static str {
@@ -85,7 +84,7 @@ fn risk(call: &Approval) -> &'static str {
 }
 
 /// A call, fact by fact. Arguments are JSON, whose escapes keep them from looking like anything else on a terminal.
-fn text(call: &Approval) -> String {
+pub fn text(call: &Approval) -> String {
     let mut text = format!("{} by {} (risk {})\n", call.tool, call.agent, risk(call));
     let mut fact = |name: &str, value: &str| text += &format!("  {name:>9}: {value}\n");
     fact("id", &call.call_id);
@@ -123,6 +122,7 @@ mod tests {
             tainted: vec!["/path: web".into()],
             digest: "00".into(),
             remaining_ms: 119_500,
+            question: String::new(),
         };
         insta::assert_snapshot!(text(&call), @r#"
         fs.delete by task (risk high)

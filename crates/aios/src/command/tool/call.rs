@@ -53,7 +53,7 @@ pub async fn run(args: RunArgs, json: bool) -> Result<ExitCode> {
 }
 
 /// A new id: 128 random bits.
-fn new_id() -> Result<String> {
+pub(super) fn new_id() -> Result<String> {
     let mut bytes = [0_u8; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes).context("/dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -73,7 +73,12 @@ async fn see_to_approval(socket: &Path, call_id: &str, yes: bool) -> Result<std:
         seen = true;
         if yes || io::stdin().is_terminal() {
             let approve = yes || approve::confirm(&waiting).await?;
-            let request = ApproveRequest { call_id: call_id.to_owned(), digest: waiting.digest, approve };
+            let request = ApproveRequest {
+                call_id: call_id.to_owned(),
+                digest: waiting.digest,
+                approve,
+                ..ApproveRequest::default()
+            };
             client.approve(request).await.map_err(refused)?;
         } else {
             let seconds = waiting.remaining_ms / 1000;
