@@ -285,3 +285,62 @@ fn each_key_of_the_configuration_does_what_it_says() {
         }
     }
 }
+
+#[test]
+fn a_token_hands_on_what_it_says_and_nothing_else_until_it_is_taken_back() {
+    let mut device = Device::start("");
+    let (file, other) = (device.data("file"), device.data("other"));
+    fs::write(&file, "mine").unwrap();
+    fs::write(&other, "not yours").unwrap();
+    let token = |name: &str| device.path(name).to_str().unwrap().to_owned();
+    let (wide, narrow) = (token("wide"), token("narrow"));
+    let cap = format!("fs:read:{}", device.data("**"));
+    let mint = ["token", "mint", "--agent", "operator", "--cap", &cap, "--tool", "fs.read", "--for", "1h", "-o", &wide];
+    device.json(&mint);
+    let local = |device: &Device, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aios"));
+        command.arg("--json").args(args).current_dir(device.folder.path()).output().unwrap()
+    };
+    let with = |device: &Device, token: &str, tool: &str, path: &str| {
+        device.aios(&["tool", "run", tool, &format!("path={path}"), "--token-file", token])
+    };
+    let stage = |output: &Output| answer(output, 77)["refusal"]["stage"].clone();
+    answer(&with(&device, &wide, "fs.read", &other), 0);
+    assert_eq!(stage(&with(&device, &wide, "fs.read", "/etc/hostname")), "capability");
+    assert_eq!(stage(&with(&device, &wide, "fs.hash", &file)), "capability", "another tool");
+
+    let only = format!("fs:read:{file}");
+    answer(&local(&device, &["token", "narrow", &wide, "--cap", &only, "--for", "30m", "-o", &narrow]), 0);
+    answer(&with(&device, &narrow, "fs.read", &file), 0);
+    assert_eq!(stage(&with(&device, &narrow, "fs.read", &other)), "capability");
+    let wider = local(&device, &["token", "narrow", &narrow, "--cap", &cap]);
+    assert!(String::from_utf8_lossy(&wider.stderr).contains("does not allow"), "{wider:?}");
+    let shown = answer(&local(&device, &["token", "show", &narrow]), 0);
+    assert_eq!(
+        (&shown["issuer"], &shown["blocks"][1]["capabilities"][0]),
+        (&Value::from("operator"), &Value::from(only))
+    );
+
+    // A narrowing is taken back by itself, and the token with all that was made of it.
+    device.aios(&["token", "revoke", shown["id"].as_str().unwrap()]);
+    assert_eq!(stage(&with(&device, &narrow, "fs.read", &file)), "identity");
+    answer(&with(&device, &wide, "fs.read", &file), 0);
+    let id = shown["blocks"][0]["id"].as_str().unwrap();
+    assert!(device.aios(&["token", "revoke", id]).status.success());
+    for _ in 0..2 {
+        assert_eq!(stage(&with(&device, &wide, "fs.read", &file)), "identity");
+        device.kill();
+        device.run("");
+    }
+    let short = token("short");
+    device.json(&["token", "mint", "--agent", "operator", "--cap", &cap, "--for", "1s", "-o", &short]);
+    let started = Instant::now();
+    while with(&device, &short, "fs.read", &file).status.success() {
+        assert!(started.elapsed() < Duration::from_secs(60), "a token of a second did not expire");
+    }
+    assert_eq!(stage(&with(&device, &short, "fs.read", &file)), "identity");
+    let log = device.path("state/ledger.redb");
+    let tokens = device.aios(&["ledger", "show", "--kind", "token", "--ledger", log.to_str().unwrap()]);
+    let tokens = String::from_utf8(tokens.stdout).unwrap();
+    assert!(tokens.contains(id) && !tokens.contains("aios1."), "{tokens}");
+}
