@@ -261,6 +261,11 @@ impl Verified {
         self.capabilities.iter().all(|block| block.iter().any(|capability| capability.covers(need)))
     }
 
+    /// Whether each block lets something of what `pattern` stands for through. Never wrongly false.
+    pub fn overlaps(&self, pattern: &Capability) -> bool {
+        self.capabilities.iter().all(|block| block.iter().any(|capability| capability.overlaps(pattern)))
+    }
+
     /// Whether each block lets the tool through.
     pub fn allows_tool(&self, tool: &str) -> bool {
         self.tools.iter().all(|block| block.contains(tool))
