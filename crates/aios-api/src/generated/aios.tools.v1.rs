@@ -24,11 +24,14 @@ pub struct Tool {
     pub needs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "9")]
     pub examples: ::prost::alloc::vec::Vec<Example>,
-    /// JSON Schemas. Empty in ListTools.
+    /// JSON Schemas. Empty in ListTools unless they are asked for.
     #[prost(string, tag = "10")]
     pub input_schema: ::prost::alloc::string::String,
     #[prost(string, tag = "11")]
     pub output_schema: ::prost::alloc::string::String,
+    /// Where its results come from: "system", "files", "logs", "network".
+    #[prost(string, tag = "12")]
+    pub origin: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Example {
@@ -43,6 +46,15 @@ pub struct ListToolsRequest {
     /// Only of this namespace.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
+    /// With schemas.
+    #[prost(bool, tag = "2")]
+    pub schemas: bool,
+    /// Only those of which the caller could be allowed a call, with some arguments, now.
+    #[prost(bool, tag = "3")]
+    pub callable: bool,
+    /// Narrows what the caller may do, as in Execute; it matters where `callable` is set.
+    #[prost(string, tag = "4")]
+    pub token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListToolsResponse {
