@@ -46,7 +46,7 @@ pub async fn serve(
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return Ok(()),
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = connections::stopped(&mut stopping) => {}
     }
     // Calls that wait for approval are taken back; nobody has said yes.
     cancel.cancel();

@@ -36,9 +36,9 @@ const ENTRIES: (u32, u32) = (100, 1000);
 const CALLS: u32 = 50;
 
 /// The service, in its wrapping.
-pub fn service(service: Service) -> ToolsServiceServer<Service> {
+pub fn service(service: Arc<Service>) -> ToolsServiceServer<Service> {
     // Room for arguments and goal, escaped, and the rest.
-    ToolsServiceServer::new(service).max_decoding_message_size(2 * (ARGUMENTS_MAX + GOAL_MAX))
+    ToolsServiceServer::from_arc(service).max_decoding_message_size(2 * (ARGUMENTS_MAX + GOAL_MAX))
 }
 
 /// What answers.
@@ -59,18 +59,45 @@ pub struct Service {
     pub stopping: approvals::Stopping,
 }
 
-/// Who is at the other end of the connection.
+/// Who is at the other end of the connection; or, where this process has made sure of it by other means, who it says.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    // Nothing that comes over a connection can put one there.
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        return Ok(caller.clone());
+    }
     let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
     let uid = peer.ok_or_else(|| Status::unauthenticated("the kernel does not say who calls"))?.uid();
-    Ok(Caller { uid, user: user::name(uid) })
+    Ok(Caller::User { uid, name: user::name(uid) })
+}
+
+/// The caller of what takes more than a token: a user of this device.
+fn user<T>(request: &Request<T>) -> Result<Caller, Status> {
+    match caller(request)? {
+        user @ Caller::User { .. } => Ok(user),
+        Caller::Bearer(_) => Err(Status::permission_denied("a token is for calling tools, and for nothing else")),
+    }
 }
 
 impl Service {
-    /// The agent at the other end.
-    fn agent<T>(&self, request: &Request<T>) -> Result<String, Status> {
+    /// The agent of the user at the other end.
+    fn user<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        let user = user(request)?;
+        self.pipeline.identify(&user).map_err(|refusal| convert::refusal_status(&refusal))
+    }
+
+    /// The agent at the other end, and whether it may approve calls: nobody does by a token.
+    fn agent<T>(&self, request: &Request<T>) -> Result<(String, bool), Status> {
         let caller = caller(request)?;
-        self.pipeline.identify(&caller).map_err(|refusal| convert::refusal_status(&refusal))
+        let agent = self.pipeline.identify(&caller).map_err(|refusal| convert::refusal_status(&refusal))?;
+        let approves = matches!(caller, Caller::User { .. }) && self.pipeline.policy().may_approve(&agent);
+        Ok((agent, approves))
+    }
+
+    /// The agent at the other end, and whether it sees everybody's questions: nobody does by a token.
+    fn onlooker<T>(&self, request: &Request<T>) -> Result<(String, bool), Status> {
+        let (agent, _) = self.agent(request)?;
+        let all = matches!(caller(request)?, Caller::User { .. }) && self.sees_all_approvals(&agent);
+        Ok((agent, all))
     }
 
     /// Does what takes its time where that keeps nobody else waiting.
@@ -91,9 +118,16 @@ impl Service {
 #[tonic::async_trait]
 impl ToolsService for Service {
     async fn list_tools(&self, request: Request<ListToolsRequest>) -> Result<Response<ListToolsResponse>, Status> {
-        let namespace = request.into_inner().namespace;
-        let wanted = catalogue::all().filter(|tool| namespace.is_empty() || tool.spec.namespace() == namespace);
-        Ok(Response::new(ListToolsResponse { tools: wanted.map(|tool| convert::tool(tool, false)).collect() }))
+        let caller = caller(&request)?;
+        let ListToolsRequest { namespace, schemas, callable, token } = request.into_inner();
+        let mut tools = Vec::new();
+        for tool in catalogue::all().filter(|tool| namespace.is_empty() || tool.spec.namespace() == namespace) {
+            let could = || self.pipeline.could_call(&caller, &token, tool.spec);
+            if !callable || could().map_err(|refusal| convert::refusal_status(&refusal))? {
+                tools.push(convert::tool(tool, schemas));
+            }
+        }
+        Ok(Response::new(ListToolsResponse { tools }))
     }
 
     async fn get_tool(&self, request: Request<GetToolRequest>) -> Result<Response<GetToolResponse>, Status> {
@@ -113,7 +147,7 @@ impl ToolsService for Service {
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Result<Response<RollbackResponse>, Status> {
-        let caller = caller(&request)?;
+        let caller = user(&request)?;
         let RollbackRequest { call_id, force } = request.into_inner();
         let done = self.work(move |pipeline| pipeline.rollback(&caller, &call_id, force)).await?;
         let done = done.map_err(|error| convert::rollback_status(&error))?;
@@ -124,7 +158,7 @@ impl ToolsService for Service {
         &self,
         request: Request<ListRollbacksRequest>,
     ) -> Result<Response<ListRollbacksResponse>, Status> {
-        let agent = self.agent(&request)?;
+        let agent = self.user(&request)?;
         let limit = request.into_inner().limit;
         let limit = usize::try_from(if limit == 0 { CALLS } else { limit }).unwrap_or(usize::MAX);
         let everybodys = self.pipeline.policy().may_approve(&agent);
@@ -138,8 +172,8 @@ impl ToolsService for Service {
         &self,
         request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
-        let agent = self.agent(&request)?;
-        let open = self.open_approvals(&agent);
+        let (agent, all) = self.onlooker(&request)?;
+        let open = self.open_approvals(&agent, all);
         Ok(Response::new(ListApprovalsResponse { approvals: open.into_iter().map(convert::approval).collect() }))
     }
 
@@ -149,11 +183,12 @@ impl ToolsService for Service {
         &self,
         request: Request<WatchApprovalsRequest>,
     ) -> Result<Response<approvals::Events>, Status> {
-        Ok(Response::new(self.watch(self.agent(&request)?)))
+        let (agent, all) = self.onlooker(&request)?;
+        Ok(Response::new(self.watch(agent, all)))
     }
 
     async fn approve(&self, request: Request<ApproveRequest>) -> Result<Response<ApproveResponse>, Status> {
-        let agent = self.agent(&request)?;
+        let (agent, approves) = self.agent(&request)?;
         let ApproveRequest { call_id, digest, approve, signed } = request.into_inner();
         if let Some(signed) = signed {
             if !call_id.is_empty() || !digest.is_empty() || approve {
@@ -162,7 +197,8 @@ impl ToolsService for Service {
             self.take_signed(agent, signed).await?;
             return Ok(Response::new(ApproveResponse {}));
         }
-        if !self.pipeline.policy().may_approve(&agent) {
+        let is_own = |open: &crate::approvals::Open| open.question.call_id == call_id && open.question.agent == agent;
+        if !approves && (approve || !self.pipeline.approvals().list().iter().any(is_own)) {
             let text = format!("{agent} may not approve calls: `approvals.approvers` in the policy says who may");
             return Err(Status::permission_denied(text));
         }
@@ -172,7 +208,7 @@ impl ToolsService for Service {
     }
 
     async fn grant(&self, request: Request<GrantRequest>) -> Result<Response<GrantResponse>, Status> {
-        let granter = self.agent(&request)?;
+        let granter = self.user(&request)?;
         let GrantRequest { agent, capability, lifetime_s } = request.into_inner();
         let capability: Capability =
             capability.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
@@ -193,7 +229,7 @@ impl ToolsService for Service {
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
-        let revoker = self.agent(&request)?;
+        let revoker = self.user(&request)?;
         let id = request.into_inner().id;
         let number =
             id.parse().map(GrantId).map_err(|_| Status::invalid_argument(format!("{id:?} is no grant's number")))?;
@@ -208,7 +244,7 @@ impl ToolsService for Service {
     }
 
     async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
-        let agent = self.agent(&request)?;
+        let agent = self.user(&request)?;
         let policy = self.pipeline.policy();
         let (everybodys, now) = (policy.may_approve(&agent), crate::pipeline::now());
         let grants = self.pipeline.grants();
@@ -218,7 +254,7 @@ impl ToolsService for Service {
     }
 
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Result<Response<IssueTokenResponse>, Status> {
-        let issuer = self.agent(&request)?;
+        let issuer = self.user(&request)?;
         let IssueTokenRequest { agent, capabilities, tools, lifetime_s, sealed } = request.into_inner();
         let parsed: Result<Vec<Capability>, _> = capabilities.iter().map(|text| text.parse()).collect();
         let parsed = parsed.map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -243,7 +279,7 @@ impl ToolsService for Service {
         &self,
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
-        let revoker = self.agent(&request)?;
+        let revoker = self.user(&request)?;
         let id = request.into_inner().id.parse().map_err(|error| convert::tokens_status(&TokensError::Token(error)))?;
         let (policy, by, book) = (self.pipeline.policy(), revoker.clone(), self.tokens.clone());
         let revoke =
@@ -257,7 +293,7 @@ impl ToolsService for Service {
         &self,
         request: Request<QueryLedgerRequest>,
     ) -> Result<Response<QueryLedgerResponse>, Status> {
-        let reader = self.agent(&request)?;
+        let reader = self.user(&request)?;
         let need: Capability = READ_LEDGER.parse().expect("invariant: a capability");
         if !self.pipeline.grants().hold(&self.pipeline.policy(), &reader, &need, crate::pipeline::now()) {
             let text = format!("{reader} may not read the ledger: it needs {READ_LEDGER}");

@@ -17,6 +17,7 @@ mod init;
 pub mod job;
 pub mod journal;
 mod kept;
+mod mcp;
 pub mod pipeline;
 mod profile;
 mod program;

@@ -5,6 +5,7 @@
 
 mod below;
 mod confine;
+pub(crate) mod identity;
 mod record;
 mod refusal;
 mod rollback;
@@ -18,13 +19,13 @@ use std::{
 };
 
 use aios_policy::{
-    Capability, Decision, Grants, Origin, Peer, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verified,
-    Verifier, decide,
+    Capability, Decision, Grants, Origin, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verifier, decide,
 };
 use serde_json::{Value, json};
 
 pub use self::{
     confine::{ConfineError, Confinement, JournalView, Work},
+    identity::Caller,
     record::{Recorded, Recorder},
     refusal::{Refusal, Stage},
     rollback::{RollbackError, RolledBack},
@@ -71,15 +72,6 @@ pub struct Call {
     pub token: String,
     /// Whether it waits for a human where one must agree, or is refused at once.
     pub wait: bool,
-}
-
-/// Who calls, as the kernel says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// User id of the process.
-    pub uid: u32,
-    /// Name of that user, where there is one.
-    pub user: Option<String>,
 }
 
 /// What came of a call.
@@ -235,11 +227,6 @@ impl Pipeline {
         self.records.note(kind, agent, body)
     }
 
-    /// The agent that a caller is.
-    pub fn identify(&self, caller: &Caller) -> Result<String, Refusal> {
-        identify(&self.policy(), caller)
-    }
-
     /// Takes a call through all stages. Blocks: for the tool's time, and where a human is asked for the policy's.
     pub fn execute(&self, caller: &Caller, call: &Call) -> Answered {
         let started = Instant::now();
@@ -255,7 +242,7 @@ impl Pipeline {
         };
         if let Err(refusal) = self.steps(caller, call, None, &mut answered) {
             // Where the ledger is what refused, it may be back by now; where it is not, there is no more to be done.
-            let agent = self.identify(caller).unwrap_or_else(|_| format!("uid:{}", caller.uid));
+            let agent = self.identify(caller).unwrap_or_else(|_| identity::stranger(caller));
             let tool: String = call.tool.chars().take(aios_policy::policy::MAX_NAME_BYTES).collect();
             let read = self.read_before_refusal(&agent, call, &refusal);
             let body = json!({
@@ -322,9 +309,9 @@ impl Pipeline {
     /// Identity, capability, rate, taint.
     fn allow(&self, caller: &Caller, call: &Call, formed: &Formed) -> Result<Allowed, Refusal> {
         let policy = self.policy();
-        let agent = identify(&policy, caller)?;
+        let agent = self.agent(&policy, caller)?;
         let now = now();
-        let token = self.token(call, now)?;
+        let token = self.token(caller, &call.token, now)?;
         let spec = formed.tool.spec;
         let human = policy.agents.get(&agent).is_some_and(|agent| agent.vouches.contains(&Origin::Operator));
         let alone = if human { Origin::Operator } else { Origin::Model };
@@ -365,16 +352,6 @@ impl Pipeline {
             self.sessions.note(agent, &call.session, origin.clone());
         }
         Some(origin)
-    }
-
-    fn token(&self, call: &Call, now: Timestamp) -> Result<Option<Verified>, Refusal> {
-        if call.token.is_empty() {
-            return Ok(None);
-        }
-        let verified = self.verifier.verify(&call.token, now);
-        verified
-            .map(Some)
-            .map_err(|error| Refusal::new(Stage::Identity, error.to_string(), "ask its issuer for a new one"))
     }
 
     /// Asks a human where one must agree; returns who did.
@@ -589,15 +566,6 @@ fn form(call: &Call) -> Result<Formed, Refusal> {
     Ok(Formed { tool, arguments, access, needs })
 }
 
-fn identify(policy: &Policy, caller: &Caller) -> Result<String, Refusal> {
-    let peer = Peer::User { uid: caller.uid, name: caller.user.as_deref() };
-    policy.identify(peer).map(|(name, _)| name.to_owned()).ok_or_else(|| {
-        let message = format!("user {} is no agent", caller.user.clone().unwrap_or_else(|| caller.uid.to_string()));
-        let hint = format!("name the user in an agent's `users` or `uids` in {}", aios_policy::policy::DEVICE_POLICY);
-        Refusal::new(Stage::Identity, message, hint)
-    })
-}
-
 fn unrecorded(reason: &str) -> Refusal {
     let message = format!("the decision could not be recorded, so nothing was run: {reason}");
     Refusal::new(Stage::Ledger, message, "see `aios log tools` and `aios ledger verify`")
@@ -618,10 +586,15 @@ fn session_name(call: &Call) -> String {
 
 /// A new id: 128 random bits.
 pub(crate) fn new_id() -> String {
-    let mut bytes = [0; 16];
+    random::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Random bytes; at most 256.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .expect("invariant: 16 bytes are given at once, once the kernel has started its generator");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        .expect("invariant: up to 256 bytes are given at once, once the kernel has started its generator");
+    bytes
 }
 
 /// The time of day.

@@ -18,7 +18,11 @@ use aios_service::{NotifyState, OwnedSocket, notify};
 use anyhow::{Context as _, Result, anyhow};
 use ed25519_dalek::SigningKey;
 use serde_json::json;
-use tokio::{net::UnixListener, sync::watch, time::timeout};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    time::timeout,
+};
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::{
@@ -29,6 +33,7 @@ use crate::{
     host::Host,
     journal::{Journal, Retention},
     kept::Kept,
+    mcp::Bearers,
     pipeline::{Parts, Pipeline},
     profile::Blank,
     recorder::LedgerRecorder,
@@ -79,6 +84,7 @@ pub struct Server {
     tokens: Arc<Tokens>,
     listener: UnixListener,
     socket: OwnedSocket,
+    mcp: Option<TcpListener>,
 }
 
 impl Server {
@@ -120,19 +126,26 @@ impl Server {
         tokio::task::spawn_blocking(move || at_work.complete_rollbacks()).await?;
         let (listener, socket) = aios_service::bind(&tools.socket, SOCKET_MODE)
             .map_err(|reason| anyhow!("listen on {} (tools.socket): {reason}", tools.socket.display()))?;
-        Ok(Server { tools, pipeline, recorder, grants, tokens, listener, socket })
+        let mcp = match tools.mcp_listen {
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.with_context(|| format!("listen on {address} (tools.mcp-listen)"))?)
+            }
+            None => None,
+        };
+        Ok(Server { tools, pipeline, recorder, grants, tokens, listener, socket, mcp })
     }
 
     /// Serves until `shutdown` completes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Server { tools, pipeline, recorder, grants, tokens, listener, socket } = self;
+        let Server { tools, pipeline, recorder, grants, tokens, listener, socket, mcp } = self;
         let started = json!({ "version": env!("CARGO_PKG_VERSION"), "tools": crate::catalogue::all().count() });
         pipeline.note("start", "tools", &started).map_err(|reason| anyhow!("ledger: {reason}"))?;
         let retention = Retention { age: tools.rollback_retention.0, bytes: tools.rollback_size.0 };
         let pruning = tokio::spawn(prune(pipeline.clone(), retention));
         let reverting = tokio::spawn(revert_firewall(pipeline.clone()));
         let (stop, stopping) = watch::channel(false);
-        let service = grpc::service(grpc::Service {
+        let service = Arc::new(grpc::Service {
             pipeline: pipeline.clone(),
             recorder,
             grants,
@@ -141,7 +154,11 @@ impl Server {
             stopping: stopping.clone(),
             room: Arc::new(tokio::sync::Semaphore::new(tools.max_calls)),
         });
-        let mut serving = tokio::spawn(serve(listener, service, stopping));
+        let mcp = mcp.map(|listener| {
+            let bearers = Arc::new(Bearers(service.clone()));
+            tokio::spawn(aios_mcp::http::serve(listener, tools.mcp_hosts.clone(), bearers, stopping.clone()))
+        });
+        let mut serving = tokio::spawn(serve(listener, grpc::service(service), stopping));
         tracing::info!(socket = %socket.path().display(), tools = crate::catalogue::all().count(), "tools ready");
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let ended = tokio::select! {
@@ -156,6 +173,12 @@ impl Server {
         if timeout(DRAIN, &mut serving).await.is_err() {
             tracing::warn!("calls cut at shutdown");
             serving.abort();
+        }
+        if let Some(mut mcp) = mcp
+            && timeout(DRAIN, &mut mcp).await.is_err()
+        {
+            tracing::warn!("MCP clients cut at shutdown");
+            mcp.abort();
         }
         if let Err(reason) = pipeline.note("stop", "tools", &json!({})) {
             tracing::error!(reason, "end not recorded");

@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     token::{KeyCommand, Limits, Made, TokenCommand},
-    tool::{Afar, RollbackArgs, RunArgs, ToolCommand, ToolsArgs},
+    tool::{Afar, McpArgs, RollbackArgs, RunArgs, ToolCommand, ToolsArgs},
 };
 
 /// Look after this aiOS device.
@@ -74,6 +74,8 @@ pub enum Command {
     Key(KeyCommand),
     /// Undo a call of a tool. Without an id: list the calls that can be undone, latest first.
     Rollback(RollbackArgs),
+    /// Offer the tools to a client of the Model Context Protocol, over standard input and output: what such a client starts.
+    Mcp(McpArgs),
     /// Serve the tools, until SIGTERM: what the unit `tools` runs.
     Tools(ToolsArgs),
     /// Be part of a fleet, until SIGTERM: what the unit `fleet` runs.

@@ -4,6 +4,7 @@ mod config;
 mod install;
 mod key;
 mod ledger;
+mod mcp;
 mod model;
 mod selftest;
 mod token;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Key(command) => return key::run(command, json),
         Command::Fleet { config } => return Ok(aios_fleet::daemon::run(config)),
         Command::Rollback(args) => return tool::rollback(args, json),
+        Command::Mcp(args) => mcp::run(args)?,
         Command::Tools(args) => return Ok(tool::serve(args)),
         Command::Ask(args) => model::ask(args, json)?,
         Command::Selftest(args) => return selftest::run(args, json),

@@ -1,6 +1,6 @@
 //! `[tools]`
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,10 @@ pub struct Tools {
     pub rollback_retention: HumanDuration,
     /// Room for what rollbacks need; the oldest calls lose it first.
     pub rollback_size: ByteSize,
+    /// Address and port for clients of the Model Context Protocol over HTTP. Each request needs a token. Absent: none.
+    pub mcp_listen: Option<SocketAddr>,
+    /// Host names by which they may reach it, beside `localhost` and the address itself.
+    pub mcp_hosts: Vec<String>,
 }
 
 impl Default for Tools {
@@ -30,6 +34,8 @@ impl Default for Tools {
             max_calls: 128,
             rollback_retention: HumanDuration(Duration::from_secs(30 * 24 * 3600)),
             rollback_size: ByteSize(1 << 30),
+            mcp_listen: None,
+            mcp_hosts: Vec::new(),
         }
     }
 }

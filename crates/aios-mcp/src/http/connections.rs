@@ -33,7 +33,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stopping: watch::R
             (listener.accept().await, place)
         };
         tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            () = stopped(&mut stopping) => break,
             (accepted, place) = accepted => match accepted {
                 Ok((stream, _)) => {
                     let connection = connection(stream, router.clone(), stopping.clone());
@@ -64,7 +64,7 @@ async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Rece
     tokio::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,
-        _ = stopping.wait_for(|stopping| *stopping) => {
+        () = stopped(&mut stopping) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -73,4 +73,9 @@ async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Rece
         // Clients go away whenever they like.
         tracing::debug!(%error, "connection lost");
     }
+}
+
+/// Completes when the server stops. The sender's end says the same as its word.
+pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

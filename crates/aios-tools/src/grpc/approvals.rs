@@ -69,16 +69,14 @@ impl Service {
         policy.may_approve(agent) || self.pipeline.grants().hold(&policy, agent, &need, now())
     }
 
-    /// What waits for an answer and may be seen by `agent`.
-    pub fn open_approvals(&self, agent: &str) -> Vec<Open> {
-        let all = self.sees_all_approvals(agent);
+    /// What waits for an answer: `agent`'s own, or all.
+    pub fn open_approvals(&self, agent: &str, all: bool) -> Vec<Open> {
         seen_by(self.pipeline.approvals(), agent, all)
     }
 
-    /// Tells `agent` of what it may see, until it listens no more or the service ends.
-    pub fn watch(&self, agent: String) -> Events {
+    /// Tells `agent` of its own questions, or of all, until it listens no more or the service ends.
+    pub fn watch(&self, agent: String, all: bool) -> Events {
         let (events, stream) = mpsc::channel(AHEAD);
-        let all = self.sees_all_approvals(&agent);
         let (pipeline, mut stopping) = (self.pipeline.clone(), self.stopping.clone());
         tokio::spawn(async move {
             let mut changes = pipeline.approvals().changes();

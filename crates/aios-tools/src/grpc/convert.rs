@@ -56,6 +56,7 @@ pub fn tool(tool: &Entry, schemas: bool) -> Tool {
             .collect(),
         input_schema: schema(Entry::input_schema),
         output_schema: schema(Entry::output_schema),
+        origin: name(spec.origin),
     }
 }
 
@@ -121,7 +122,7 @@ pub fn grant(grant: &Grant) -> wire::Grant {
     }
 }
 
-fn time(Timestamp(seconds): Timestamp) -> String {
+pub fn time(Timestamp(seconds): Timestamp) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_else(|_| "never".into())
 }

@@ -104,7 +104,8 @@ impl Pipeline {
 
     fn may_roll_back(&self, caller: &Caller, record: &Record) -> Result<String, Refusal> {
         let policy = self.policy();
-        let agent = super::identify(&policy, caller)?;
+        let agent = self.agent(&policy, caller)?;
+        let token = self.token(caller, "", now())?;
         let needs: Result<Vec<Capability>, _> =
             record.access.capabilities.iter().map(|text| Capability::literal(text)).collect();
         let needs = needs.map_err(|error| Refusal::new(Stage::Schema, format!("{error}"), ""))?;
@@ -116,7 +117,7 @@ impl Pipeline {
             needs: &needs,
             sinks: &[],
             taint: &taint,
-            token: None,
+            token: token.as_ref(),
             now: now(),
             uptime: uptime(),
         };

@@ -143,7 +143,7 @@ fn pipeline(folder: &Path, ledger: &Arc<Ledger>, fake: &Arc<Fake>) -> Pipeline {
 }
 
 fn user(uid: u32) -> Caller {
-    Caller { uid, user: None }
+    Caller::User { uid, name: None }
 }
 
 fn call(tool: &str, arguments: Value) -> Call {

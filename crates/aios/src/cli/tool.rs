@@ -1,4 +1,4 @@
-//! `aios tool`, `aios rollback`, `aios tools`
+//! `aios tool`, `aios rollback`, `aios tools`, `aios mcp`
 
 use std::path::PathBuf;
 
@@ -126,6 +126,15 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_wait: bool,
     /// Token that narrows what the call may do: a file that holds it.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub tools: ToolsSocket,
+}
+
+#[derive(Debug, Args)]
+pub struct McpArgs {
+    /// Token that narrows what the client may do: a file that holds it.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     #[command(flatten)]

@@ -13,12 +13,15 @@ use std::{
 };
 
 use aios_api::tools::v1::{
-    GetToolRequest, GrantRequest, ListGrantsRequest, ListRollbacksRequest, ListToolsRequest, RevokeRequest,
-    RollbackRequest, tools_service_client::ToolsServiceClient,
+    GetToolRequest, GrantRequest, ListGrantsRequest, ListRollbacksRequest, ListToolsRequest,
+    RevokeRequest, RollbackRequest, tools_service_client::ToolsServiceClient,
 };
+use aios_core::quantity::HumanDuration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
+
+pub use self::call::new_id;
 
 use crate::{
     cli::{RollbackArgs, ToolCommand, ToolsArgs},
@@ -61,8 +64,7 @@ pub fn run(command: ToolCommand, json: bool) -> Result<ExitCode> {
         })),
         ToolCommand::Grants { tools } => done(block_on(grants(&tools.tools_socket, json))),
         ToolCommand::Grant { agent, capability, lifetime, tools } => done(block_on(async {
-            let lifetime_s = lifetime.map_or(0, |time| u32::try_from(time.0.as_secs()).unwrap_or(u32::MAX).max(1));
-            let request = GrantRequest { agent, capability, lifetime_s };
+            let request = GrantRequest { agent, capability, lifetime_s: seconds(lifetime) };
             let granted = connect(&tools.tools_socket).await?.grant(request).await.map_err(refused)?;
             let grant = granted.into_inner().grant.unwrap_or_default();
             let text = format!("grant {}: {} may {} until {}", grant.id, grant.agent, grant.capability, grant.expires);
@@ -94,6 +96,11 @@ pub fn rollback(args: RollbackArgs, json: bool) -> Result<ExitCode> {
 pub fn serve(args: ToolsArgs) -> ExitCode {
     let ToolsArgs { config, policy, state, keys, without_groups } = args;
     aios_tools::daemon::run(aios_tools::daemon::Files { config, policy, state, keys, without_groups })
+}
+
+/// A time as the service takes it; 0 stands for the longest that the policy allows.
+fn seconds(lifetime: Option<HumanDuration>) -> u32 {
+    lifetime.map_or(0, |time| u32::try_from(time.0.as_secs()).unwrap_or(u32::MAX).max(1))
 }
 
 async fn grants(socket: &Path, json: bool) -> Result<()> {

@@ -53,7 +53,7 @@ pub async fn run(args: RunArgs, json: bool) -> Result<ExitCode> {
 }
 
 /// A new id: 128 random bits.
-pub(super) fn new_id() -> Result<String> {
+pub fn new_id() -> Result<String> {
     let mut bytes = [0_u8; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes).context("/dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
