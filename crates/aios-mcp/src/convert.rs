@@ -22,8 +22,7 @@ pub fn plain_name(tool: &str) -> String {
 pub fn tool(tool: &Tool) -> Option<McpTool> {
     let input: JsonObject = serde_json::from_str(&tool.input_schema).ok()?;
     let output: JsonObject = serde_json::from_str(&tool.output_schema).ok()?;
-    let mut shown =
-        McpTool::new(plain_name(&tool.name), description(tool), input).with_title(tool.name.clone());
+    let mut shown = McpTool::new(plain_name(&tool.name), description(tool), input).with_title(tool.name.clone());
     // The protocol knows results that are objects only; others come as text.
     if is_object(&output) {
         shown = shown.with_raw_output_schema(Arc::new(output));
@@ -110,7 +109,9 @@ fn error(text: String) -> CallToolResult {
 pub fn status(status: &Status) -> Result<CallToolResult, ErrorData> {
     let text = status.message().to_owned();
     match status.code() {
-        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => Ok(error(format!("unavailable: {text}"))),
+        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
+            Ok(error(format!("unavailable: {text}")))
+        }
         _ => Err(status_error(status)),
     }
 }
@@ -138,7 +139,8 @@ mod tests {
         assert_eq!((write.name.as_ref(), write.title.as_deref()), ("fs_write", Some("fs.write")));
         let hints = |tool: &Tool| {
             let hints = annotations(tool);
-            [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint].map(Option::unwrap)
+            [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint]
+                .map(Option::unwrap)
         };
         assert_eq!(hints(&write_tool()), [false, false, true, false]);
         let erasing = Tool { reversible: false, ..write_tool() };

@@ -147,7 +147,8 @@ fn the_official_client_lists_and_calls_tools_under_its_own_rights() {
     let (ledger, keys) = (device.path("state/ledger.redb"), device.path("keys"));
     let shown = |args: &[&str]| {
         let mut command = Command::new(AIOS);
-        let output = command.args(["--json", "ledger"]).args(args).args(["--ledger", &ledger, "--keys", &keys]).output();
+        let output =
+            command.args(["--json", "ledger"]).args(args).args(["--ledger", &ledger, "--keys", &keys]).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

@@ -56,9 +56,9 @@ impl Calling {
             drop(place);
             result
         });
-        driven.await.unwrap_or_else(|error| {
-            Err(ErrorData::internal_error(format!("the call ended by itself: {error}"), None))
-        })
+        driven
+            .await
+            .unwrap_or_else(|error| Err(ErrorData::internal_error(format!("the call ended by itself: {error}"), None)))
     }
 
     async fn drive(&self, context: &RequestContext<RoleServer>) -> Result<CallToolResult, ErrorData> {

@@ -48,8 +48,7 @@ impl Client {
     }
 
     async fn call(&mut self, id: u32, tool: &str) {
-        let params =
-            json!({ "name": tool, "arguments": { "path": "/a" }, "_meta": { "progressToken": "the token" } });
+        let params = json!({ "name": tool, "arguments": { "path": "/a" }, "_meta": { "progressToken": "the token" } });
         self.send(json!({ "id": id, "method": "tools/call", "params": params })).await;
     }
 }

@@ -50,6 +50,24 @@ fn every_example_fits_the_schema_and_needs_what_the_spec_says() {
     }
 }
 
+#[test]
+fn names_for_clients_of_mcp_are_unique_and_needs_are_patterns() {
+    let names: BTreeSet<String> = all().map(|tool| aios_mcp::plain_name(tool.spec.name)).collect();
+    assert_eq!(names.len(), all().count());
+    for tool in all() {
+        for need in tool.spec.needs {
+            let pattern = crate::pipeline::identity::pattern(need).unwrap_or_else(|| panic!("{need}"));
+            for example in tool.spec.examples {
+                let arguments: Value = serde_json::from_str(example.arguments).expect(need);
+                let access = tool.access(&arguments).expect(need);
+                let mut needed = access.capabilities.iter().filter(|needed| is_like(need, needed));
+                let like = |needed: &String| aios_policy::Capability::literal(needed).is_ok_and(|c| pattern.covers(&c));
+                assert!(needed.all(like), "{}: {need}", tool.spec.name);
+            }
+        }
+    }
+}
+
 /// Whether namespace and action are equal, and the resource begins as the pattern does before its first `{`.
 fn is_like(pattern: &str, capability: &str) -> bool {
     let fixed = pattern.split('{').next().unwrap_or_default();

@@ -422,3 +422,57 @@ fn any_call() -> impl Strategy<Value = (u32, Call, bool, bool)> {
             (uid, Call { tool, arguments, session: session.into(), ..Call::default() }, ledger, sandbox)
         })
 }
+
+/// A token of this device, or of the one with another key, by which the operator hands on reading below `/data`.
+fn token(device: u8, subject: &str, not_after: Timestamp) -> Caller {
+    let authority = aios_policy::token::Authority {
+        id: aios_policy::token::TokenId([1; 16]),
+        issuer: "operator".into(),
+        subject: subject.into(),
+        capabilities: vec!["fs:read:/data/**".parse().expect("a capability")],
+        tools: None,
+        not_after,
+    };
+    let device = SigningKey::from_bytes(&[device; 32]);
+    let minted = aios_policy::Token::mint(&device, &authority, aios_policy::token::Ending::Sealed);
+    Caller::Bearer(minted.expect("a token"))
+}
+
+#[test]
+fn the_bearer_of_a_token_has_the_rights_of_the_token_alone() {
+    let bench = bench();
+    fs::write(bench.data("a"), "text").expect("write");
+    let read = call("fs.read", json!({ "path": "/data/a" }));
+    let write = call("fs.write", json!({ "path": "/data/b", "content": "x" }));
+    let stage = |caller: &Caller, call: &Call| match bench.pipeline.execute(caller, call).outcome {
+        Outcome::Refused(refusal) => Some(refusal.stage),
+        _ => None,
+    };
+    let later = Timestamp(now().0 + 60);
+    let writer = token(7, "writer", later);
+    assert_eq!(stage(&writer, &read), None);
+    assert_eq!(stage(&writer, &write), Some(Stage::Capability), "the writer's own rights don't count");
+    assert_eq!(stage(&user(11), &write), None, "they do where the kernel says that it is the writer");
+    assert_eq!(stage(&writer, &Call { token: "x".into(), ..read.clone() }), Some(Stage::Identity));
+    for bad in [token(8, "writer", later), token(7, "nobody", later), token(7, "writer", Timestamp(1))] {
+        assert_eq!(stage(&bad, &read), Some(Stage::Identity));
+        assert!(bench.pipeline.could_call(&bad, "", crate::catalogue::find("fs.read").expect("a tool").spec).is_err());
+    }
+    let (kind, agent, _) = bench.ledger.entry(bench.ledger.kinds().len() as u64 - 1);
+    assert_eq!((kind.as_str(), agent.as_str()), ("refusal", "bearer"), "nobody's name is taken on trust");
+    let could = |tool: &str| {
+        let spec = crate::catalogue::find(tool).expect("a tool").spec;
+        bench.pipeline.could_call(&writer, "", spec).expect("an agent")
+    };
+    assert!(could("fs.read") && !could("fs.write") && !could("self.poweroff"));
+}
+
+#[test]
+fn what_the_bearer_of_a_token_may_not_do_it_may_not_undo() {
+    let bench = bench();
+    let written = bench.pipeline.execute(&user(11), &call("fs.write", json!({ "path": "/data/b", "content": "x" })));
+    let bearer = token(7, "writer", Timestamp(now().0 + 60));
+    let refused = bench.pipeline.rollback(&bearer, &written.call_id, false);
+    assert!(matches!(refused, Err(RollbackError::Refused(Refusal { stage: Stage::Capability, .. }))), "{refused:?}");
+    bench.pipeline.rollback(&user(11), &written.call_id, false).expect("its own call");
+}
