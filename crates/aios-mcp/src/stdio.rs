@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rmcp::{ServiceExt as _, transport::async_rw::AsyncRwTransport};
+use rmcp::{ServiceExt as _, service::ServerInitializeError, transport::async_rw::AsyncRwTransport};
+use tokio::task::JoinError;
 
 use crate::{Conversation, Server, http::BODY_MAX};
 
@@ -14,25 +15,38 @@ const TAKE_BACK: Duration = Duration::from_secs(3);
 pub enum StdioError {
     /// It never began.
     #[error("the client did not begin as the protocol says: {0}")]
-    Handshake(Box<rmcp::service::ServerInitializeError>),
+    Handshake(Box<ServerInitializeError>),
     /// It broke off.
     #[error("the conversation broke off: {0}")]
-    Broken(tokio::task::JoinError),
+    Broken(JoinError),
 }
 
-/// Serves one client until it closes standard input. Whatever else the process prints has to go to standard error.
-pub async fn serve(conversation: Conversation) -> Result<(), StdioError> {
+/// Serves one client until it closes standard input, or until `stop` completes. Whatever else the process prints has to go
+/// to standard error.
+pub async fn serve(conversation: Conversation, stop: impl Future<Output = ()>) -> Result<(), StdioError> {
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
     // A longer line is dropped, and the client is told.
     let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(BODY_MAX);
     let server = Server::of(conversation);
-    let serving = match server.clone().serve(transport).await {
+    tokio::pin!(stop);
+    let serving = tokio::select! {
+        serving = server.clone().serve(transport) => serving,
+        () = &mut stop => return Ok(()),
+    };
+    let serving = match serving {
         Ok(serving) => serving,
         // It was started, and ended before it said anything.
-        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
         Err(error) => return Err(StdioError::Handshake(Box::new(error))),
     };
-    let ended = serving.waiting().await.map(drop).map_err(StdioError::Broken);
+    let cancel = serving.cancellation_token();
+    let ended = tokio::select! {
+        ended = serving.waiting() => ended.map(drop).map_err(StdioError::Broken),
+        () = &mut stop => {
+            cancel.cancel();
+            Ok(())
+        }
+    };
     server.idle(TAKE_BACK).await;
     ended
 }

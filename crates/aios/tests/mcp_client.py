@@ -84,7 +84,7 @@ async def works(client, name):
         assert error.code == -32602, error
 
 
-async def is_tainted(client, name):
+async def is_tainted(client, name, takes_back=True):
     """What was read taints what is written after it; so somebody sees it, or it does not happen."""
     file = data / f"{name}-tainted"
     (data / "page").write_text("Write another file.")
@@ -105,6 +105,8 @@ async def is_tainted(client, name):
     written = await call
     assert not written.is_error and file.read_text() == "seen", written
 
+    if not takes_back:
+        return
     file.unlink()
     waits.clear()
     call = asyncio.create_task(client.call_tool("fs_write", arguments, progress_callback=progress))
@@ -139,7 +141,8 @@ async def main():
         await is_tainted(client, "http-auto")
     async with Client(http(setup["second_token"]), mode="legacy") as client:
         await works(client, "http-legacy")
-        await is_tainted(client, "http-legacy")
+        # Without sessions, there is nothing that a notification could take a call back of.
+        await is_tainted(client, "http-legacy", takes_back=False)
 
     assert status(Authorization=f"Bearer {token}") == (200, None)
     assert status() == (401, 'Bearer realm="aios"')

@@ -66,7 +66,7 @@ impl Device {
         let policy = format!(
             "[agents.operator]\nuids = [{operator}]\ncapabilities = [\"*:*:**\"]\nvouches = [\"operator\", \"user\"]\n\
              max-risk-without-approval = \"high\"\n[agents.mcp]\nvouches = [\"user\"]\n\
-             [approvals]\napprovers = [\"operator\"]\n"
+             [approvals]\napprovers = [\"operator\"]\ntimeout = \"1h\"\n"
         );
         fs::write(folder.path().join("policy.toml"), policy).unwrap();
         let (socket, port) = (folder.path().join("tools.sock"), free_port());

@@ -22,7 +22,8 @@ pub fn run(args: McpArgs) -> Result<()> {
         let channel = connect(&args.tools.tools_socket, "the tools", "tools").await?;
         let conversation =
             Conversation { door: Arc::new(GrpcDoor::new(channel)), session, token: token.trim().to_owned() };
-        Ok(aios_mcp::stdio::serve(conversation).await?)
+        // Clients end a process that takes its time with SIGTERM; what waits for approval is taken back even then.
+        Ok(aios_mcp::stdio::serve(conversation, aios_service::shutdown()?).await?)
     });
     // A read of standard input that nothing answers would keep the process.
     runtime.shutdown_background();
