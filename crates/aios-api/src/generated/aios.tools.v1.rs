@@ -712,7 +712,8 @@ pub mod tools_service_client {
                 .insert(GrpcMethod::new("aios.tools.v1.ToolsService", "WatchApprovals"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Says yes or no to a call that waits. An answer that somebody signed elsewhere may be handed in by any agent.
+        /// Says yes or no to a call that waits. Who may not approve may still say no to a call of its own. An answer that somebody
+        /// signed elsewhere may be handed in by any agent.
         pub async fn approve(
             &mut self,
             request: impl tonic::IntoRequest<super::ApproveRequest>,
@@ -952,7 +953,8 @@ pub mod tools_service_server {
             tonic::Response<Self::WatchApprovalsStream>,
             tonic::Status,
         >;
-        /// Says yes or no to a call that waits. An answer that somebody signed elsewhere may be handed in by any agent.
+        /// Says yes or no to a call that waits. Who may not approve may still say no to a call of its own. An answer that somebody
+        /// signed elsewhere may be handed in by any agent.
         async fn approve(
             &self,
             request: tonic::Request<super::ApproveRequest>,

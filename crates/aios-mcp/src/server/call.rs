@@ -103,7 +103,7 @@ impl Calling {
     async fn take_back(&self) -> Infallible {
         loop {
             if let Some(Approval { call_id, digest, .. }) = self.waiting().await {
-                let no = ApproveRequest { call_id, digest, approve: false };
+                let no = ApproveRequest { call_id, digest, approve: false, signed: None };
                 if let Err(status) = self.conversation.door.approve(no).await {
                     tracing::warn!(reason = status.message(), "question of a call that was taken back stays");
                 }

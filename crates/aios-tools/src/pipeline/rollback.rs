@@ -90,7 +90,7 @@ impl Pipeline {
     /// Nobody undoes what others have done: it may have been done against them.
     fn whose(&self, caller: &Caller, record: &Record) -> Result<(), Refusal> {
         let policy = self.policy();
-        let agent = super::identify(&policy, caller)?;
+        let agent = self.agent(&policy, caller)?;
         if record.agent == agent || policy.may_approve(&agent) {
             return Ok(());
         }
