@@ -253,6 +253,7 @@ fn what_several_tools_change_is_changed_by_one_call_at_a_time() {
         verifier: Verifier::new(SigningKey::from_bytes(&[7; 32]).verifying_key()),
         recorder: Arc::new(Ledger::default()),
         confinement: watcher.clone(),
+        device: "pump-2".into(),
         journal: Journal::open(folder.path().join("journal")).expect("journal"),
     }));
     watcher.pipeline.set(Arc::downgrade(&pipeline)).expect("once");

@@ -34,7 +34,7 @@ pub fn run(command: ToolCommand, json: bool) -> Result<ExitCode> {
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     match command {
         ToolCommand::List { namespace, tools } => done(block_on(async {
-            let request = ListToolsRequest { namespace: namespace.unwrap_or_default() };
+            let request = ListToolsRequest { namespace: namespace.unwrap_or_default(), ..ListToolsRequest::default() };
             let listed = connect(&tools.tools_socket).await?.list_tools(request).await.map_err(refused)?;
             show::list(&listed.into_inner().tools, json)
         })),
