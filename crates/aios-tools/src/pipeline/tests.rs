@@ -444,7 +444,7 @@ fn the_bearer_of_a_token_has_the_rights_of_the_token_alone() {
     let bench = bench();
     fs::write(bench.data("a"), "text").expect("write");
     let read = call("fs.read", json!({ "path": "/data/a" }));
-    let write = call("fs.write", json!({ "path": "/data/b", "content": "x" }));
+    let write = Call { session: "s".into(), ..call("fs.write", json!({ "path": "/data/b", "content": "x" })) };
     let stage = |caller: &Caller, call: &Call| match bench.pipeline.execute(caller, call).outcome {
         Outcome::Refused(refusal) => Some(refusal.stage),
         _ => None,
@@ -471,7 +471,9 @@ fn the_bearer_of_a_token_has_the_rights_of_the_token_alone() {
 #[test]
 fn what_the_bearer_of_a_token_may_not_do_it_may_not_undo() {
     let bench = bench();
-    let written = bench.pipeline.execute(&user(11), &call("fs.write", json!({ "path": "/data/b", "content": "x" })));
+    let write = Call { session: "s".into(), ..call("fs.write", json!({ "path": "/data/b", "content": "x" })) };
+    let written = bench.pipeline.execute(&user(11), &write);
+    assert!(matches!(written.outcome, Outcome::Result(_)), "{written:?}");
     let bearer = token(7, "writer", Timestamp(now().0 + 60));
     let refused = bench.pipeline.rollback(&bearer, &written.call_id, false);
     assert!(matches!(refused, Err(RollbackError::Refused(Refusal { stage: Stage::Capability, .. }))), "{refused:?}");
