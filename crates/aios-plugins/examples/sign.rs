@@ -6,7 +6,10 @@
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use aios_keys::{note::Signer, seed::Seed};
-use aios_plugins::{module::Module, package::{Package, SIGNATURE_FILE}};
+use aios_plugins::{
+    module::Module,
+    package::{Package, SIGNATURE_FILE},
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();

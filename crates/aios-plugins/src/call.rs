@@ -195,13 +195,7 @@ fn ended(error: &wasmi::Error) -> End {
     }
 }
 
-fn finish(
-    end: End,
-    output: Vec<u8>,
-    stderr: String,
-    limits: &Limits,
-    tool: &ToolEntry,
-) -> Result<Value, CallError> {
+fn finish(end: End, output: Vec<u8>, stderr: String, limits: &Limits, tool: &ToolEntry) -> Result<Value, CallError> {
     match end {
         End::Exit(0) => result(output, stderr, tool),
         End::Exit(code) | End::Stopped(Stop::Exit(code)) => Err(CallError::Exit { code, stderr }),

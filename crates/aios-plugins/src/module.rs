@@ -39,9 +39,7 @@ pub enum ModuleError {
         name: String,
     },
     /// It has not what a command has.
-    #[error(
-        "plugin.wasm is no command: it exports no {0}; build it for wasm32-wasip1 as a program, not as a library"
-    )]
+    #[error("plugin.wasm is no command: it exports no {0}; build it for wasm32-wasip1 as a program, not as a library")]
     NoCommand(&'static str),
     /// It wants more memory from the start than the manifest allows.
     #[error("plugin.wasm can't be started within {memory} bytes of memory (limits.memory): {reason}")]

@@ -37,8 +37,7 @@ impl Checker {
 
 fn text(error: &ValidationError<'_>) -> String {
     let place = error.instance_path().to_string();
-    let what: String =
-        error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect();
+    let what: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect();
     if place.is_empty() { what } else { format!("{place}: {what}") }
 }
 

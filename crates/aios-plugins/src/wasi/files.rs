@@ -209,13 +209,7 @@ pub(super) fn fd_filestat_set_size(guest: &mut Guest<'_>, fd: u32, size: u64) ->
     Ok(rustix::fs::ftruncate(&file.file, size)?)
 }
 
-pub(super) fn fd_filestat_set_times(
-    guest: &mut Guest<'_>,
-    fd: u32,
-    accessed: u64,
-    modified: u64,
-    flags: u32,
-) -> Done {
+pub(super) fn fd_filestat_set_times(guest: &mut Guest<'_>, fd: u32, accessed: u64, modified: u64, flags: u32) -> Done {
     let times = times(accessed, modified, flags)?;
     match guest.state.files.get(fd)? {
         Open::File(file) if file.writes => Ok(rustix::fs::futimens(&file.file, &times)?),

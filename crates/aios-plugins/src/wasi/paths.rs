@@ -31,7 +31,7 @@ fn open_beneath(folder: impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Res
     if path.starts_with('/') {
         return Err(Errno::NOTCAPABLE);
     }
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     for _ in 0..TRIES {
         match rustix::fs::openat2(&folder, path, flags, mode, RESOLVE) {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
@@ -84,7 +84,7 @@ pub(super) fn path_open(
     }
     let appends = flags & abi::APPEND != 0;
     // Nothing is opened so that it waits: a pipe would.
-    let mut system = OFlags::NONBLOCK;
+    let mut system = OFlags::NONBLOCK | OFlags::NOCTTY;
     system |= match (reads, writes) {
         (true, true) => OFlags::RDWR,
         (false, true) => OFlags::WRONLY,
@@ -113,14 +113,7 @@ pub(super) fn path_open(
     Ok(guest.memory.put_u32(at, fd)?)
 }
 
-pub(super) fn path_filestat_get(
-    guest: &mut Guest<'_>,
-    fd: u32,
-    _look: u32,
-    path: u32,
-    length: u32,
-    at: u32,
-) -> Done {
+pub(super) fn path_filestat_get(guest: &mut Guest<'_>, fd: u32, _look: u32, path: u32, length: u32, at: u32) -> Done {
     let folder = guest.state.files.folder(fd)?;
     let path = guest.memory.path(path, length)?;
     // A link at the end is shown as what it is.

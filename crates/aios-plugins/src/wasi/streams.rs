@@ -1,6 +1,10 @@
 //! Reading and writing.
 
-use super::{Done, Fail, Guest, Stop, abi::Errno, files::{FILE_SIZE_MAX, Open, OpenFile}};
+use super::{
+    Done, Fail, Guest, Stop,
+    abi::Errno,
+    files::{FILE_SIZE_MAX, Open, OpenFile},
+};
 
 /// What is kept of complaints, in bytes.
 const ERRORS_MAX: usize = 4096;

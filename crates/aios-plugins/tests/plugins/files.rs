@@ -168,19 +168,12 @@ fn changing(change: Change) -> Plugin {
 
 fn changing_paths((name, types, arguments): Change, first: &str, second: &str) -> Plugin {
     let arguments = arguments.replace("$1", &first.len().to_string()).replace("$2", &second.len().to_string());
-    Plugin::new("").reimported(name, types, &arguments, first, second)
-}
-
-impl Plugin {
-    fn reimported(self, name: &str, types: &str, arguments: &str, first: &str, second: &str) -> Plugin {
-        let module = format!(
-            "(module (import \"wasi_snapshot_preview1\" \"{name}\" (func $change (param {types}) (result i32)))
-             {} (data (i32.const 1024) \"{first}\") (data (i32.const 2048) \"{second}\")
-             (func (export \"_start\") (call $say (call $change {arguments}))))",
-            crate::support::PRELUDE
-        );
-        Plugin::of(wat::parse_str(module).unwrap())
-    }
+    let import = format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func $change (param {types}) (result i32)))");
+    let text = format!(
+        "(data (i32.const 1024) \"{first}\") (data (i32.const 2048) \"{second}\")
+         (func (export \"_start\") (call $say (call $change {arguments})))"
+    );
+    Plugin::importing(&import, &text)
 }
 
 #[test]
@@ -221,11 +214,7 @@ fn no_link_is_made_or_read() {
             "i32 i32 i32 i32 i32 i32 i32",
             "(i32.const 3) (i32.const 0) (i32.const 1024) (i32.const $1) (i32.const 3) (i32.const 2048) (i32.const $2)",
         ),
-        (
-            "path_symlink",
-            five,
-            "(i32.const 1024) (i32.const $1) (i32.const 3) (i32.const 2048) (i32.const $2)",
-        ),
+        ("path_symlink", five, "(i32.const 1024) (i32.const $1) (i32.const 3) (i32.const 2048) (i32.const $2)"),
         (
             "path_readlink",
             "i32 i32 i32 i32 i32 i32",
@@ -264,21 +253,18 @@ fn more_than_allowed_is_not_written() {
 
 #[test]
 fn a_file_does_not_grow_to_where_the_kernel_would_end_the_process() {
-    let module = format!(
-        "(module
-          (import \"wasi_snapshot_preview1\" \"fd_pwrite\" (func $pwrite (param i32 i32 i32 i64 i32) (result i32)))
-          (import \"wasi_snapshot_preview1\" \"fd_filestat_set_size\" (func $size (param i32 i64) (result i32)))
-          {}
-          (data (i32.const 1024) \"far\")
-          (func (export \"_start\")
-            (drop (call $reach (i32.const 1024) (i32.const 3) (i32.const 1) (i64.const 66)))
-            (i32.store (i32.const 16) (i32.const 2048)) (i32.store (i32.const 20) (i32.const 8))
-            (if (i32.ne (call $pwrite (i32.const 4) (i32.const 16) (i32.const 1) (i64.const -4) (i32.const 24))
-                        (i32.const 22)) (then unreachable))
-            (call $say (call $size (i32.const 4) (i64.const 1000000000000)))))",
-        crate::support::PRELUDE
-    );
-    assert_eq!(Plugin::of(wat::parse_str(module).unwrap()).writable().says(), "E022");
+    let imports = "
+        (import \"wasi_snapshot_preview1\" \"fd_pwrite\" (func $pwrite (param i32 i32 i32 i64 i32) (result i32)))
+        (import \"wasi_snapshot_preview1\" \"fd_filestat_set_size\" (func $size (param i32 i64) (result i32)))";
+    let text = "
+        (data (i32.const 1024) \"far\")
+        (func (export \"_start\")
+          (drop (call $reach (i32.const 1024) (i32.const 3) (i32.const 1) (i64.const 66)))
+          (i32.store (i32.const 16) (i32.const 2048)) (i32.store (i32.const 20) (i32.const 8))
+          (if (i32.ne (call $pwrite (i32.const 4) (i32.const 16) (i32.const 1) (i64.const -4) (i32.const 24))
+                      (i32.const 22)) (then unreachable))
+          (call $say (call $size (i32.const 4) (i64.const 1000000000000))))";
+    assert_eq!(Plugin::importing(imports, text).writable().says(), "E022");
 }
 
 #[test]

@@ -38,9 +38,9 @@ fn a_loop_with_more_fuel_than_time_runs_out_of_time() {
 #[test]
 fn functions_of_the_host_cost_fuel_too() {
     // Each round is a handful of instructions, and a lot of work for the host.
-    let random = Plugin::new(
-        "(import \"wasi_snapshot_preview1\" \"random_get\" (func $random (param i32 i32) (result i32)))
-         (func (export \"_start\")
+    let random = Plugin::importing(
+        "(import \"wasi_snapshot_preview1\" \"random_get\" (func $random (param i32 i32) (result i32)))",
+        "(func (export \"_start\")
            (loop $again (drop (call $random (i32.const 1024) (i32.const 65536))) (br $again)))",
     );
     assert!(matches!(Plugin::with(random, "/limits/fuel", json!(10_000_000)).ends(), CallError::Fuel(_)));
@@ -63,7 +63,8 @@ fn memory_grows_to_its_limit_and_not_beyond() {
 
 #[test]
 fn recursion_without_end_is_ended() {
-    let plugin = Plugin::new("(func $f (param i64) (call $f (local.get 0))) (func (export \"_start\") (call $f (i64.const 1)))");
+    let plugin =
+        Plugin::new("(func $f (param i64) (call $f (local.get 0))) (func (export \"_start\") (call $f (i64.const 1)))");
     assert!(matches!(plugin.ends(), CallError::Depth), "{}", plugin.ends());
 }
 
@@ -94,14 +95,16 @@ fn a_flood_of_output_ends_the_call_and_one_of_complaints_is_cut() {
 #[test]
 fn whoever_waits_for_ever_is_not_waited_for() {
     let poll = |clock: u32, timeout: u64, flags: u32| {
-        Plugin::new(&format!(
-            "(import \"wasi_snapshot_preview1\" \"poll_oneoff\" (func $poll (param i32 i32 i32 i32) (result i32)))
-             (func (export \"_start\")
+        let import =
+            "(import \"wasi_snapshot_preview1\" \"poll_oneoff\" (func $poll (param i32 i32 i32 i32) (result i32)))";
+        let text = format!(
+            "(func (export \"_start\")
                (i32.store (i32.const 1040) (i32.const {clock}))
                (i64.store (i32.const 1048) (i64.const {timeout}))
                (i32.store16 (i32.const 1064) (i32.const {flags}))
                (call $say (call $poll (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 3000))))"
-        ))
+        );
+        Plugin::importing(import, &text)
     };
     for (clock, timeout, flags) in [(1, u64::MAX, 0), (0, u64::MAX, 0), (0, u64::MAX, 1), (1, u64::MAX, 1)] {
         let end = poll(clock, timeout, flags).ends();
@@ -130,8 +133,10 @@ fn a_result_that_is_not_as_promised_is_none() {
 
 #[test]
 fn arguments_and_tools_that_the_manifest_does_not_have_reach_no_module() {
-    let plugin = Plugin::start("unreachable")
-        .with("/tools/0/input", json!({ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer" } } }));
+    let plugin = Plugin::start("unreachable").with(
+        "/tools/0/input",
+        json!({ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer" } } }),
+    );
     for bad in [json!({}), json!({"n": "1"}), json!({"n": 1.5})] {
         assert!(matches!(plugin.call(bad), Err(CallError::Arguments(_))));
     }

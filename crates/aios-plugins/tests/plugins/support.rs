@@ -48,7 +48,12 @@ pub struct Plugin {
 impl Plugin {
     /// One whose module is this text, after the prelude.
     pub fn new(text: &str) -> Plugin {
-        Plugin::of(wat::parse_str(format!("(module {PRELUDE} {text})")).unwrap())
+        Plugin::importing("", text)
+    }
+
+    /// The same, with further imports.
+    pub fn importing(import: &str, text: &str) -> Plugin {
+        Plugin::of(wat::parse_str(format!("(module {import} {PRELUDE} {text})")).unwrap())
     }
 
     /// One whose `_start` is this text, after the prelude.

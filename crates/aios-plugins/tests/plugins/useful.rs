@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::Plugin;
 
-/// Answers with its own name, the name of the tool, and the arguments: `[["stats","echo"],{...}]`.
+/// Answers with the name of the tool and its arguments: `["echo",{...}]`.
 const ECHO: &str = r#"
 (module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))

@@ -120,7 +120,10 @@ fn mounts(input: &Input, host: &Host, manifest: &Manifest) -> Result<Vec<Mount>,
 fn check_folder(manifest: &Manifest, name: &Name, path: &AbsolutePath, access: FolderAccess) -> Result<(), ToolError> {
     let refuse = |text: String| Err(ToolError::new(Code::InvalidArgument, text));
     let Some(folder) = manifest.folder(name) else {
-        return refuse(format!("plugin {} takes no folder {name}; plugin.show names those that it takes", manifest.name));
+        return refuse(format!(
+            "plugin {} takes no folder {name}; plugin.show names those that it takes",
+            manifest.name
+        ));
     };
     if folder.access != access {
         let (key, other) = if folder.access == FolderAccess::Read { ("read", "write") } else { ("write", "read") };

@@ -65,7 +65,10 @@ pub fn load(host: &Host, name: &Name) -> Result<Package, ToolError> {
 
 /// There is no plugin `name`.
 pub fn missing(name: &Name) -> ToolError {
-    ToolError::new(Code::NotFound, format!("there is no plugin {name} on this device; plugin.list names those that are"))
+    ToolError::new(
+        Code::NotFound,
+        format!("there is no plugin {name} on this device; plugin.list names those that are"),
+    )
 }
 
 /// Name of the key that vouches for `package`; `None` where none has to. An error where it is not trusted.

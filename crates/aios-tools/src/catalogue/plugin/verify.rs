@@ -41,10 +41,7 @@ impl Tool for Verify {
         name: "plugin.verify",
         description: "Checks a plugin that is not installed yet: its manifest, its module, its signature. Shows what it would be \
                       able to do, and the digest that plugin.install asks for. Runs none of its code.",
-        examples: &[Example {
-            goal: "is this plugin in order",
-            arguments: r#"{"from": "/srv/pump-stats.tar"}"#,
-        }],
+        examples: &[Example { goal: "is this plugin in order", arguments: r#"{"from": "/srv/pump-stats.tar"}"# }],
         needs: &["plugin:verify:plugins", "fs:read:{from}"],
         timeout: Duration::from_secs(30),
         origin: Origin::Files,
