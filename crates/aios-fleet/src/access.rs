@@ -15,7 +15,7 @@ use rustls::{
 };
 
 /// Largest packet that is taken from a broker, in bytes. The broker is told, and sends no larger one.
-pub const PACKET_MAX: u32 = 512 << 10;
+pub const PACKET_MAX: u32 = 1 << 20;
 /// Time for reaching a broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages that wait to be sent.

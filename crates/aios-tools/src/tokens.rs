@@ -72,10 +72,10 @@ pub enum TokensError {
     },
     /// It can't be kept on disk, so it was not done.
     #[error("the tokens can't be kept: {0}")]
-    Kept(#[source] io::Error),
+    Kept(io::Error),
     /// The kernel gave no random bytes.
     #[error("no random bytes: {0}")]
-    Random(#[source] io::Error),
+    Random(io::Error),
 }
 
 /// What somebody wants a token for.
