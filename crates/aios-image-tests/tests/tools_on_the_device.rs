@@ -32,7 +32,8 @@ fn call(machine: &mut TestVm, tool: &str, arguments: &Value) -> Value {
 fn what_a_tool_deleted_is_brought_back_after_a_power_cut_as_it_was() {
     let scratch = Scratch::new();
     let disk = new_disk(&scratch);
-    let facts = "cd /var/lib/aios/plant && for f in . log log/a; do stat -c '%n %a %u %g %s %F' $f; done; sha256sum log/a";
+    let facts =
+        "cd /var/lib/aios/plant && for f in . log log/a; do stat -c '%n %a %u %g %s %F' $f; done; sha256sum log/a";
 
     let mut first = boot(&scratch, "first", &disk);
     first.shell("mkdir -p /var/lib/aios/plant/log; dd if=/dev/urandom of=/var/lib/aios/plant/log/a bs=1k count=70");

@@ -8,9 +8,9 @@ use std::{sync::Arc, time::Duration};
 
 use aios_api::tools::v1::{
     ApprovalMode, ApproveRequest, ApproveResponse, ExecuteRequest, ExecuteResponse, GetToolRequest, GetToolResponse,
-    GrantRequest, GrantResponse, ListApprovalsRequest, ListApprovalsResponse, ListGrantsRequest, ListGrantsResponse,
-    ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest, ListToolsResponse, IssueTokenRequest,
-    IssueTokenResponse, QueryLedgerRequest, QueryLedgerResponse, RevokeRequest, RevokeResponse, RevokeTokenRequest,
+    GrantRequest, GrantResponse, IssueTokenRequest, IssueTokenResponse, ListApprovalsRequest, ListApprovalsResponse,
+    ListGrantsRequest, ListGrantsResponse, ListRollbacksRequest, ListRollbacksResponse, ListToolsRequest,
+    ListToolsResponse, QueryLedgerRequest, QueryLedgerResponse, RevokeRequest, RevokeResponse, RevokeTokenRequest,
     RevokeTokenResponse, RollbackRequest, RollbackResponse, WatchApprovalsRequest,
     tools_service_server::{ToolsService, ToolsServiceServer},
 };

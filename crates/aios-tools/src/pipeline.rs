@@ -19,7 +19,8 @@ use std::{
 };
 
 use aios_policy::{
-    Capability, Decision, Grants, Origin, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verifier, decide,
+    Capability, Decision, Grants, Origin, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verifier,
+    decide,
 };
 use serde_json::{Value, json};
 

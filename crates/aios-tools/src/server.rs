@@ -37,8 +37,8 @@ use crate::{
     pipeline::{Parts, Pipeline},
     profile::Blank,
     recorder::LedgerRecorder,
-    tool::Serial,
     tokens::Tokens,
+    tool::Serial,
 };
 
 /// Anybody may connect: who they are is what the kernel says, and what they may do is what the policy says.

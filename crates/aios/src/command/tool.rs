@@ -13,8 +13,8 @@ use std::{
 };
 
 use aios_api::tools::v1::{
-    GetToolRequest, GrantRequest, ListGrantsRequest, ListRollbacksRequest, ListToolsRequest,
-    RevokeRequest, RollbackRequest, tools_service_client::ToolsServiceClient,
+    GetToolRequest, GrantRequest, ListGrantsRequest, ListRollbacksRequest, ListToolsRequest, RevokeRequest,
+    RollbackRequest, tools_service_client::ToolsServiceClient,
 };
 use aios_core::quantity::HumanDuration;
 use anyhow::Result;
