@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn sign(folder: &PathBuf, key: &PathBuf) -> Result<String, Box<dyn std::error::Error>> {
+fn sign(folder: &std::path::Path, key: &std::path::Path) -> Result<String, Box<dyn std::error::Error>> {
     let package = Package::read(fs::File::open(folder)?)?;
     Module::new(package.module())?.check_start(package.manifest().limits.memory.0)?;
     let signer = Signer::with_own_name("plugins-", &Seed::open_or_make(key)?)?;

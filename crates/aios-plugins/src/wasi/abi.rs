@@ -122,6 +122,7 @@ pub(super) fn kind(kind: FileType) -> u8 {
 }
 
 /// `filestat`, without the number of the device, which is nobody's business.
+#[allow(clippy::unnecessary_cast, reason = "architectures differ in the types of these fields")]
 pub(super) fn file_stat(stat: &Stat) -> [u8; 64] {
     let time = |seconds: i64, nanoseconds: i64| -> u64 {
         let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);

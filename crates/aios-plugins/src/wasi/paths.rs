@@ -185,6 +185,7 @@ pub(super) fn path_rename(
 }
 
 /// A second name for a file can outlive the call and be found elsewhere; nobody needs one.
+#[allow(clippy::too_many_arguments, reason = "as the standard has it")]
 pub(super) fn path_link(
     guest: &mut Guest<'_>,
     fd: u32,
