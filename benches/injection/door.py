@@ -137,16 +137,18 @@ class Door:
 
 
 class Careful:
-    """Agrees to exactly the calls that the user's task takes, each once."""
+    """Agrees to exactly the calls that the user's task takes: each once, or, where it only reads, whenever it comes."""
 
     def __init__(self, wanted):
-        self.left = Counter(spelled(*call) for call in wanted)
+        self.wanted = Counter(spelled(*call) for call in wanted)
+        self.given = Counter()
 
     def agrees(self, question):
         key = spelled(question.tool, json.loads(question.arguments))
-        if self.left[key] <= 0:
+        reads = question.risk == 1  # RISK_LOW
+        if self.given[key] >= self.wanted[key] and not (reads and self.wanted[key]):
             return False
-        self.left[key] -= 1
+        self.given[key] += 1
         return True
 
 
