@@ -292,7 +292,8 @@ fn a_token_hands_on_what_it_says_and_nothing_else_until_it_is_taken_back() {
     let (file, other) = (device.data("file"), device.data("other"));
     fs::write(&file, "mine").unwrap();
     fs::write(&other, "not yours").unwrap();
-    let token = |name: &str| device.path(name).to_str().unwrap().to_owned();
+    let folder = device.path("");
+    let token = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (wide, narrow) = (token("wide"), token("narrow"));
     let cap = format!("fs:read:{}", device.data("**"));
     let mint = ["token", "mint", "--agent", "operator", "--cap", &cap, "--tool", "fs.read", "--for", "1h", "-o", &wide];
