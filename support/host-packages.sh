@@ -47,6 +47,8 @@ packages_of() {
 		# The firewall's tests load rules, in network namespaces of their own.
 		echo 'nftables /usr/sbin/nft'
 		echo 'git git'
+		# Approval over MQTT is tried with a real broker.
+		echo 'mosquitto /usr/sbin/mosquitto'
 		;;
 	# Programs of the other architecture.
 	emulate) echo 'qemu-user-static :emulator' ;;
