@@ -1,6 +1,8 @@
 //! All tools, by namespace. A namespace is a file that lists its tools; a tool is a file in the folder beside it.
 
 pub mod container;
+#[cfg(test)]
+mod decisions;
 pub mod email;
 pub mod firewall;
 pub mod fs;
