@@ -11,7 +11,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-tools fuzz fuzz-policy configs release-tarball lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-tools fuzz fuzz-policy fuzz-tools configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -47,6 +47,7 @@ help:
 #:   make test-injection          attacks on a model that obeys them all, at the real tools (as root; EVERY=10: each tenth)
 #:   make fuzz                    damaged model files for FUZZ_SECONDS (default: 1800)
 #:   make fuzz-policy             damaged policies, capabilities and tokens for FUZZ_SECONDS
+#:   make fuzz-tools              damaged arguments of all tools for FUZZ_SECONDS
 #:   make bench-boot | bench-inference
 #:   make bench-tools             ledger, tokens and decisions, sandbox (as root)
 #:
@@ -102,6 +103,9 @@ fuzz:
 
 fuzz-policy:
 	@cargo run --locked --release -p aios-policy --example fuzz_policy -- --seconds $(or $(FUZZ_SECONDS),1800)
+
+fuzz-tools:
+	@cargo run --locked --release -p aios-tools --example fuzz_arguments -- --seconds $(or $(FUZZ_SECONDS),1800)
 
 configs:
 	@support/configs.sh write
