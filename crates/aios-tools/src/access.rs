@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::AbsolutePath;
+use crate::{args::AbsolutePath, facts::Fact};
 
 /// What one call may touch. Whatever is not named here does not exist for it.
 ///
@@ -33,6 +33,9 @@ pub struct Access {
     pub network: Network,
     /// Whose processes, and so whose `/proc`, it sees.
     pub processes: Processes,
+    /// What it is told because it could not see it.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
     /// Linux capabilities that it keeps, without which the kernel refuses the operation.
     pub privileges: Vec<Privilege>,
     /// Folders of the arguments that are moved, copied or removed with all below. Where the policy denies some of that,
@@ -81,8 +84,6 @@ pub enum Privilege {
     NetRaw,
     /// `CAP_KILL`: signals to processes of other users.
     Kill,
-    /// `CAP_SYS_PTRACE`: what `/proc` shows of processes of other users.
-    SysPtrace,
     /// `CAP_SYS_NICE`: priorities of processes of other users.
     SysNice,
     /// `CAP_SYS_TIME`: the clocks.
@@ -194,6 +195,13 @@ impl Access {
     #[must_use]
     pub fn among_processes(mut self) -> Self {
         self.processes = Processes::Host;
+        self
+    }
+
+    /// Being told what it could not see.
+    #[must_use]
+    pub fn knows(mut self, fact: Fact) -> Self {
+        self.facts.push(fact);
         self
     }
 

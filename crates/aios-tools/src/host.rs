@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Code, ToolError};
+use crate::{
+    error::{Code, ToolError},
+    facts::Facts,
+};
 
 /// Most that is read of one file of `/proc`, `/sys` or the configuration.
 const SYSTEM_FILE_MAX: u64 = 4 << 20;
@@ -14,17 +17,24 @@ const SYSTEM_FILE_MAX: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Host {
     root: PathBuf,
+    told: Facts,
 }
 
 impl Host {
     /// This device.
     pub fn device() -> Self {
-        Host { root: PathBuf::from("/") }
+        Host { root: PathBuf::from("/"), told: Facts::default() }
     }
 
     /// The system whose root is the folder `root`.
     pub fn below(root: impl Into<PathBuf>) -> Self {
-        Host { root: root.into() }
+        Host { root: root.into(), told: Facts::default() }
+    }
+
+    /// The same system, of which some is told that can't be seen from here.
+    #[must_use]
+    pub fn told(self, told: Facts) -> Self {
+        Host { told, ..self }
     }
 
     /// Where the absolute path `path` lies.
@@ -37,6 +47,9 @@ impl Host {
     pub fn text(&self, path: impl AsRef<Path>) -> Result<String, ToolError> {
         use io::Read as _;
         let path = path.as_ref();
+        if let Some(text) = path.to_str().and_then(|path| self.told.text(path)) {
+            return Ok(text.to_owned());
+        }
         let failed = |error: io::Error| ToolError::io(path, &error);
         let mut bytes = Vec::new();
         let file = fs::File::open(self.path(path)).map_err(failed)?;
@@ -54,8 +67,19 @@ impl Host {
         self.text(path).ok().map(|text| text.trim_end_matches('\n').to_owned())
     }
 
+    /// Where a symbolic link of `/proc` leads; `None` where there is none, or it can't be read.
+    pub fn target(&self, path: impl AsRef<Path>) -> Option<String> {
+        let path = path.as_ref();
+        let told = path.to_str().and_then(|path| self.told.target(path)).map(str::to_owned);
+        told.or_else(|| Some(fs::read_link(self.path(path)).ok()?.to_string_lossy().into_owned()))
+    }
+
     /// Names in a folder, sorted; empty where there is no such folder.
     pub fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
+        let told = path.as_ref().to_str().map(|folder| self.told.names(folder)).unwrap_or_default();
+        if !told.is_empty() {
+            return told;
+        }
         let entries = fs::read_dir(self.path(path)).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();

@@ -12,6 +12,7 @@ use crate::{
     args::AbsolutePath,
     catalogue,
     error::{Code, ToolError},
+    facts::Facts,
     host::Host,
     tool::{Entry, Inverse},
     tree::{self, Blobs, Keep, Limits, Node, TreeError},
@@ -42,6 +43,8 @@ pub enum Job {
         arguments: Value,
         /// Paths to take down afterwards.
         watch: Vec<AbsolutePath>,
+        /// What it is told.
+        facts: Facts,
     },
     /// Brings back what was kept.
     Restore {
@@ -109,8 +112,8 @@ pub fn perform(job: Job, host: &Host, journal: &Path) -> Answer {
     let blobs = Blobs::in_folder(journal);
     match job {
         Job::Prepare { tool, arguments } => prepare(&tool, &arguments, host, &blobs).unwrap_or_else(failed),
-        Job::Run { tool, arguments, watch } => {
-            let result = find(&tool).and_then(|tool| tool.run(&arguments, host));
+        Job::Run { tool, arguments, watch, facts } => {
+            let result = find(&tool).and_then(|tool| tool.run(&arguments, &host.clone().told(facts)));
             let after = take_down_all(&watch, host, Keep::Hashes);
             match (result, after) {
                 (Ok(result), Ok(after)) => Answer::Ran { result, after },

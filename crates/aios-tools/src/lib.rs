@@ -10,6 +10,7 @@ pub mod catalogue;
 mod confined;
 pub mod daemon;
 pub mod error;
+pub mod facts;
 mod grpc;
 pub mod host;
 mod http;

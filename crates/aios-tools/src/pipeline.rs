@@ -41,6 +41,8 @@ use crate::{
     approvals::{self, ApprovalError, Approvals, Question, Verdict},
     catalogue,
     error::{Code, ToolError},
+    facts::Facts,
+    host::Host,
     job::{Answer, Job, Saved},
     journal::{self, Journal, Record, State},
     sessions::{self, Sessions},
@@ -467,7 +469,8 @@ impl Pipeline {
         let spec = formed.tool.spec;
         let watch =
             undo.map(|record| record.saved.iter().map(|saved| saved.path.clone()).collect()).unwrap_or_default();
-        let job = Job::Run { tool: spec.name.to_owned(), arguments: formed.arguments.clone(), watch };
+        let facts = Facts::look_up(&formed.access.facts, &Host::device());
+        let job = Job::Run { tool: spec.name.to_owned(), arguments: formed.arguments.clone(), watch, facts };
         let work = Work { access: &formed.access, journal: None, job: &job, timeout: spec.timeout };
         let (outcome, after) = match self.confinement.perform(recorded, &work) {
             Ok(Answer::Ran { result, after }) => (Outcome::Result(result), Some(after)),

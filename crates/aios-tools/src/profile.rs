@@ -119,8 +119,6 @@ fn capabilities(privilege: Privilege) -> &'static [Capability] {
         Privilege::ReadAll => &[Capability::DacReadSearch],
         Privilege::WriteAll => &[Capability::DacOverride],
         Privilege::Syslog => &[Capability::Syslog],
-        // Landlock lets no call look into other processes, so it would give nothing.
-        Privilege::SysPtrace => &[],
     }
 }
 

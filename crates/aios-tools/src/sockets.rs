@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -75,11 +74,10 @@ pub fn list(host: &Host) -> Result<Vec<Socket>, ToolError> {
 pub fn holders(host: &Host) -> HashMap<u64, Vec<Holder>> {
     let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();
     for pid in host.names("/proc").into_iter().filter_map(|name| name.parse::<u32>().ok()) {
-        let Ok(descriptors) = fs::read_dir(host.path(format!("/proc/{pid}/fd"))) else { continue };
         let mut name = None;
-        for descriptor in descriptors.flatten() {
-            let Ok(target) = fs::read_link(descriptor.path()) else { continue };
-            let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        for descriptor in host.names(format!("/proc/{pid}/fd")) {
+            let target = host.target(format!("/proc/{pid}/fd/{descriptor}")).unwrap_or_default();
+            let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok());
             let Some(inode) = inode else { continue };
             let name = name
                 .get_or_insert_with(|| plain(&host.line(format!("/proc/{pid}/comm")).unwrap_or_default(), NAME_MAX));

@@ -1,7 +1,5 @@
 //! `process.files`
 
-use std::fs;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +8,7 @@ use crate::{
     access::{Access, Privilege},
     args::Bounded,
     error::ToolError,
+    facts::Fact,
     host::Host,
     text::plain,
     tool::{Example, Origin, Tool, ToolSpec},
@@ -66,20 +65,18 @@ impl Tool for Files {
     fn access(input: &Input) -> Access {
         Access::needs(format!("process:read:{}", input.pid))
             .among_processes()
-            .with(Privilege::SysPtrace)
+            .knows(Fact::Process(input.pid.get()))
             .with(Privilege::ReadAll)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {
         Stat::of(input.pid, host)?;
         let folder = format!("/proc/{}/fd", input.pid);
-        let entries = fs::read_dir(host.path(&folder)).map_err(|error| ToolError::of_io(&folder, &error))?;
-        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut numbers: Vec<u32> = numbers.collect();
+        let mut numbers: Vec<u32> = host.names(&folder).iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
         let open = |fd: &u32| {
-            let target = fs::read_link(host.path(format!("{folder}/{fd}"))).ok();
-            Open { fd: *fd, target: target.map(|target| plain(&target.to_string_lossy(), TARGET_MAX)) }
+            let target = host.target(format!("{folder}/{fd}"));
+            Open { fd: *fd, target: target.map(|target| plain(&target, TARGET_MAX)) }
         };
         let files: Vec<Open> = numbers.iter().take(input.limit.length()).map(open).collect();
         let hidden = files.iter().filter(|file| file.target.is_none()).count();
@@ -89,7 +86,7 @@ impl Tool for Files {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
+    use std::{fs, os::fd::AsRawFd};
 
     use super::*;
     use crate::error::Code;

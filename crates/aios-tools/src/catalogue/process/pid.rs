@@ -20,6 +20,11 @@ const PID_MAX: i32 = 1 << 22;
 pub struct Pid(i32);
 
 impl Pid {
+    /// Its number.
+    pub fn get(self) -> u32 {
+        self.0.unsigned_abs()
+    }
+
     /// As the system calls take it.
     pub fn to_system(self) -> rustix::process::Pid {
         rustix::process::Pid::from_raw(self.0).expect("invariant: a Pid is above 0")

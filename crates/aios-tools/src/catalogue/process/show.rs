@@ -1,7 +1,5 @@
 //! `process.show`
 
-use std::fs;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +8,9 @@ use super::{
     proc_file::{Stat, bytes, command, user_id, value},
 };
 use crate::{
-    access::{Access, Privilege},
+    access::Access,
     error::ToolError,
+    facts::Fact,
     host::Host,
     text::{plain, tenths},
     tool::{Example, Origin, Tool, ToolSpec},
@@ -115,7 +114,7 @@ impl Tool for Show {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::needs(format!("process:read:{}", input.pid)).among_processes().with(Privilege::SysPtrace)
+        Access::needs(format!("process:read:{}", input.pid)).among_processes().knows(Fact::Process(input.pid.get()))
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {
@@ -123,13 +122,13 @@ impl Tool for Show {
         let stat = Stat::of(pid, host)?;
         let file = |name: &str| host.text(format!("/proc/{pid}/{name}")).unwrap_or_default();
         let (status, cgroup) = (file("status"), file("cgroup"));
-        let executable = fs::read_link(host.path(format!("/proc/{pid}/exe"))).ok();
+        let executable = host.target(format!("/proc/{pid}/exe"));
         Ok(Output {
             pid,
             start_ticks: stat.start_ticks,
             started_s: stat.started_s(),
             command: command(pid, host, COMMAND_WORDS, COMMAND_LENGTH),
-            executable: executable.map(|path| plain(&path.to_string_lossy(), COMMAND_LENGTH)),
+            executable: executable.map(|path| plain(&path, COMMAND_LENGTH)),
             state: stat.state,
             parent: stat.parent,
             kernel: stat.is_of_kernel(),

@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Privilege},
+    access::Access,
     error::ToolError,
+    facts::Fact,
     host::Host,
     text::plain,
     tool::{Example, Tool, ToolSpec},
@@ -80,7 +81,7 @@ impl Tool for Integrity {
     type Output = Output;
 
     fn access(_: &Input) -> Access {
-        let access = Access::needs("sec:read:integrity").among_processes().with(Privilege::SysPtrace);
+        let access = Access::needs("sec:read:integrity").among_processes().knows(Fact::Mounts);
         ["/sys/kernel/security", "/sys/module", "/sys/block", "/sys/devices/virtual/block"]
             .iter()
             .fold(access, Access::sees)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{Access, Privilege},
     error::ToolError,
+    facts::Fact,
     host::Host,
     sockets::{self, Holder, Protocol},
     tool::{Example, Origin, Tool, ToolSpec},
@@ -65,11 +66,7 @@ impl Tool for Listeners {
     type Output = Output;
 
     fn access(_: &Input) -> Access {
-        Access::needs("sec:read:listeners")
-            .on_network()
-            .among_processes()
-            .with(Privilege::SysPtrace)
-            .with(Privilege::ReadAll)
+        Access::needs("sec:read:listeners").on_network().among_processes().knows(Fact::Sockets).with(Privilege::ReadAll)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {

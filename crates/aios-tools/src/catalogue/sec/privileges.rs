@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Privilege},
+    access::Access,
     args::Count,
     error::{Code, ToolError},
     host::Host,
@@ -69,7 +69,7 @@ impl Tool for Privileges {
     type Output = Output;
 
     fn access(_: &Input) -> Access {
-        Access::needs("sec:read:privileges").among_processes().with(Privilege::SysPtrace)
+        Access::needs("sec:read:privileges").among_processes()
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {
