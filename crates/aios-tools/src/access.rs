@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aios_policy::{Capability, capability::CapabilityError};
 use serde::{Deserialize, Serialize};
 
 use crate::{args::AbsolutePath, facts::Fact};
@@ -14,6 +15,9 @@ use crate::{args::AbsolutePath, facts::Fact};
 pub struct Access {
     /// Capabilities that the caller must hold, all of them: `namespace:action:resource`.
     pub capabilities: Vec<String>,
+    /// Capabilities that the caller needs for all that is below a folder, each `namespace:action:folder`, literally.
+    #[serde(default)]
+    pub below: Vec<String>,
     /// Files and folders of the arguments, with all below, that can be read. No symbolic link on the way is followed.
     pub read: Vec<PathBuf>,
     /// Files and folders that the tool has chosen, to read. What does not exist is left out.
@@ -114,6 +118,23 @@ impl Access {
     pub fn and(mut self, capability: impl Into<String>) -> Self {
         self.capabilities.push(capability.into());
         self
+    }
+
+    /// One more capability, for all that is below the folder that it ends with. The folder itself is not.
+    #[must_use]
+    pub fn and_below(mut self, capability: impl Into<String>) -> Self {
+        self.below.push(capability.into());
+        self
+    }
+
+    /// All that the caller needs.
+    pub fn wanted(&self) -> Result<Vec<Capability>, CapabilityError> {
+        let below = |text: &String| match text.splitn(3, ':').collect::<Vec<_>>()[..] {
+            [namespace, action, folder] => Capability::below(namespace, action, folder),
+            _ => text.parse(),
+        };
+        let literal = self.capabilities.iter().map(|text| Capability::literal(text));
+        literal.chain(self.below.iter().map(below)).collect()
     }
 
     /// Reading the argument `path`, which takes `fs:read:<path>`.

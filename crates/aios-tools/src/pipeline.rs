@@ -565,8 +565,7 @@ fn form(call: &Call) -> Result<Formed, Refusal> {
         return Err(refused(format!("the arguments are nested more than {DEPTH_MAX} deep"), show()));
     }
     let access = tool.access(&arguments).map_err(|error| refused(error.message, show()))?;
-    let needs: Result<Vec<Capability>, _> = access.capabilities.iter().map(|text| Capability::literal(text)).collect();
-    let needs = needs.map_err(|error| refused(error.to_string(), show()))?;
+    let needs = access.wanted().map_err(|error| refused(error.to_string(), show()))?;
     Ok(Formed { tool, arguments, access, needs })
 }
 

@@ -120,7 +120,12 @@ impl Device {
             ..Profile::default()
         };
         assert_eq!(access.own, [Path::new("/var/lib/aios/plugins/probe/data")]);
-        let job = Job::Run { tool: tool.spec.name.to_owned(), arguments, watch: Vec::new(), facts: aios_tools::facts::Facts::default() };
+        let job = Job::Run {
+            tool: tool.spec.name.to_owned(),
+            arguments,
+            watch: Vec::new(),
+            facts: aios_tools::facts::Facts::default(),
+        };
         let outcome = self.sandbox.run(&profile, &serde_json::to_vec(&job).unwrap(), Duration::from_secs(120)).unwrap();
         assert_eq!(outcome.exit, Exit::Returned, "{}", outcome.stderr);
         serde_json::from_slice(&outcome.output).unwrap()

@@ -37,7 +37,10 @@ fn a_service_starts_as_its_user_with_a_clean_environment() {
     has("NoNewPrivs:\t1");
     has("SigBlk:\t0000000000000000");
     has("SigIgn:\t0000000000000000");
+    // PID 1 is in a container here.
+    assert!(log.iter().any(|line| line.starts_with("container=")), "{log:?}");
     let allowed = [
+        "container",
         "EVENTS",
         "HOME",
         "LOGNAME",

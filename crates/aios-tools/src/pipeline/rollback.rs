@@ -106,9 +106,7 @@ impl Pipeline {
         let policy = self.policy();
         let agent = self.agent(&policy, caller)?;
         let token = self.token(caller, "", now())?;
-        let needs: Result<Vec<Capability>, _> =
-            record.access.capabilities.iter().map(|text| Capability::literal(text)).collect();
-        let needs = needs.map_err(|error| Refusal::new(Stage::Schema, format!("{error}"), ""))?;
+        let needs = record.access.wanted().map_err(|error| Refusal::new(Stage::Schema, format!("{error}"), ""))?;
         let taint = Taint::of(Origin::Operator);
         let request = Request {
             agent: &agent,
@@ -133,8 +131,7 @@ impl Pipeline {
     }
 
     fn record_rollback(&self, agent: &str, record: &Record) -> Result<Recorded, Refusal> {
-        let needs: Vec<Capability> =
-            record.access.capabilities.iter().filter_map(|text| Capability::literal(text).ok()).collect();
+        let needs = record.access.wanted().unwrap_or_default();
         let arguments = json!({ "call": record.call_id });
         let decision = record::Decision {
             call: &new_id(),

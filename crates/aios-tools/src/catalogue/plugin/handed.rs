@@ -54,10 +54,10 @@ pub fn access(input: &Input) -> Access {
     let mut access = Access::needs(format!("plugin:call:{}/{}", input.plugin, input.tool));
     for path in input.read.values().chain(input.write.values()) {
         // The folder, and what is below.
-        access = access.reads(path).and(format!("fs:read:{path}/**"));
+        access = access.reads(path).and_below(format!("fs:read:{path}"));
     }
     for path in input.write.values() {
-        access = access.writes(path).and(format!("fs:write:{path}/**"));
+        access = access.writes(path).and_below(format!("fs:write:{path}"));
     }
     // One that is changed is shown once.
     access.read.retain(|path| !access.write.contains(path));
