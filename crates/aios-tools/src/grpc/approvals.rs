@@ -30,7 +30,7 @@ const REFUSALS: u32 = 30;
 /// The minute.
 const REFUSALS_EVERY: Duration = Duration::from_secs(60);
 
-/// The stream of [`Service::watch_approvals`].
+/// The stream of `WatchApprovals`.
 pub type Events = ReceiverStream<Result<WatchApprovalsResponse, Status>>;
 
 /// How many refused answers were recorded lately.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aios_policy::{Capability, Decision, Origin, Request, Risk, Taint, decide};
+use aios_policy::{Decision, Origin, Request, Risk, Taint, decide};
 use serde_json::{Value, json};
 
 use super::{

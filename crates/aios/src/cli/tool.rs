@@ -81,7 +81,7 @@ pub enum ToolCommand {
 /// A device that is asked over an MQTT broker, in place of this one.
 #[derive(Debug, Args)]
 pub struct Afar {
-    /// Ask the device of a fleet, over this broker: mqtts://HOST[:PORT].
+    /// Ask the device of a fleet, over this broker: `mqtts://HOST[:PORT]`.
     #[arg(long, value_name = "URL", requires = "device")]
     pub broker: Option<aios_core::config::Broker>,
     /// What the fleet calls the device.
