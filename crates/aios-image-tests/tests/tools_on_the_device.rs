@@ -37,7 +37,7 @@ fn what_a_tool_deleted_is_brought_back_after_a_power_cut_as_it_was() {
 
     let mut first = boot(&scratch, "first", &disk);
     first.shell("mkdir -p /var/lib/aios/plant/log; dd if=/dev/urandom of=/var/lib/aios/plant/log/a bs=1k count=70");
-    first.shell("cd /var/lib/aios/plant; chmod 2750 log; chmod 4601 log/a; chown 911:912 log/a; sync");
+    first.shell("cd /var/lib/aios/plant; chown 911:912 log/a; chmod 2750 log; chmod 4601 log/a; sync");
     let before = first.shell(facts);
     assert!(before.contains("log/a 4601 911 912 71680"), "{before}");
     let deleted = call(&mut first, "fs.delete", &json!({ "path": "/var/lib/aios/plant/log", "recursive": true }));
