@@ -139,14 +139,20 @@ impl fmt::Debug for Seed {
 /// Writes `content`, which belongs to a secret, for everybody to read (mode 0644). A file that is there and holds the
 /// same stays as it is; one that holds something else is refused, for somebody may trust it.
 pub fn publish(path: &Path, content: &str) -> Result<(), SeedError> {
-    let written = write_new(path, content.as_bytes(), 0o644);
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::read(path) {
-            Ok(found) if found == content.as_bytes() => Ok(()),
-            Ok(_) => Err(SeedError::Public(path.to_owned())),
-            Err(cause) => Err(SeedError::Io { path: path.to_owned(), cause }),
-        },
-        written => written.map_err(|cause| SeedError::Io { path: path.to_owned(), cause }),
+    let failed = |cause| SeedError::Io { path: path.to_owned(), cause };
+    let compare = |found: Vec<u8>| match found == content.as_bytes() {
+        true => Ok(()),
+        false => Err(SeedError::Public(path.to_owned())),
+    };
+    // Looked for first: on a full disk nothing can be written, and nothing has to be.
+    match fs::read(path) {
+        Ok(found) => return compare(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(failed(cause)),
+    }
+    match write_new(path, content.as_bytes(), 0o644) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => compare(fs::read(path).map_err(failed)?),
+        written => written.map_err(failed),
     }
 }
 

@@ -140,7 +140,10 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Server { tools, pipeline, recorder, grants, tokens, listener, socket, mcp } = self;
         let started = json!({ "version": env!("CARGO_PKG_VERSION"), "tools": crate::catalogue::all().count() });
-        pipeline.note("start", "tools", &started).map_err(|reason| anyhow!("ledger: {reason}"))?;
+        // A full disk keeps the service from no answer: each call is refused, and told why, until there is room.
+        if let Err(reason) = pipeline.note("start", "tools", &started) {
+            tracing::error!(reason, "the ledger can't be written: calls are refused until it can");
+        }
         let retention = Retention { age: tools.rollback_retention.0, bytes: tools.rollback_size.0 };
         let pruning = tokio::spawn(prune(pipeline.clone(), retention));
         let reverting = tokio::spawn(revert_firewall(pipeline.clone()));
