@@ -183,7 +183,7 @@ fn paths(access: &Access, given: &Value) -> Result<(), String> {
     for path in access.read.iter().chain(&access.write).chain(&access.whole) {
         let named = |text: &&str| Path::new(text) == path || Path::new(text).parent() == Some(path);
         let plain = path.is_absolute() && path.components().all(|part| part.as_os_str() != "..");
-        if !plain || !texts.iter().any(|text| named(text)) {
+        if !plain || !texts.iter().any(named) {
             return Err(format!("{} is shown, and not among the arguments", path.display()));
         }
     }
