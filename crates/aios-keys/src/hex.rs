@@ -10,15 +10,27 @@ pub fn encode(bytes: &[u8]) -> String {
 /// The `N` bytes that `text` stands for, in digits as [`encode`] writes them: upper-case ones are refused, so that no
 /// two texts stand for the same bytes.
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
+    let mut bytes = [0; N];
+    decode_to(text, &mut bytes)?;
+    Some(bytes)
+}
+
+/// The bytes, however many, that `text` stands for.
+pub fn decode_any(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    decode_to(text, &mut bytes)?;
+    Some(bytes)
+}
+
+fn decode_to(text: &str, bytes: &mut [u8]) -> Option<()> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
         return None;
     }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
     }
-    Some(bytes)
+    Some(())
 }
 
 fn nibble(digit: u8) -> Option<u8> {

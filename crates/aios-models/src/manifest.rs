@@ -137,25 +137,6 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The bytes that hexadecimal digits stand for; `None` where they are not `N` bytes.
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +187,5 @@ mod tests {
             assert!(Manifest::parse(&changed.text()).unwrap_err().contains("also has"));
         }
         assert!(refused(|manifest| manifest.sha256 = "AB".repeat(32)).contains("lower-case"));
-        assert_eq!(unhex::<2>("0aFf"), Some([10, 255]));
-        assert_eq!((unhex::<2>("0a"), unhex::<1>("zz"), unhex::<1>("+1")), (None, None, None));
     }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     keys::{Checking, KeyError},
-    manifest::{EMBEDDING_FILE, EMBEDDING_PARTS, MODEL_FILE, Manifest, ManifestError, SIGNATURE_FILE, file_in, hex},
+    manifest::{EMBEDDING_FILE, EMBEDDING_PARTS, MODEL_FILE, Manifest, ManifestError, SIGNATURE_FILE, file_in},
 };
 
 /// Files whose hash was right, as many as are remembered.
@@ -254,7 +254,7 @@ pub fn hash(file: &mut File) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(0) => return Ok(aios_keys::hex::encode(&hash.finalize())),
             Ok(length) => hash.update(&buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -180,7 +180,7 @@ pub fn digest(tool: &str, version: u32, arguments: &Value) -> String {
     hash.update(b"aios tool call 1\n");
     hash.update(format!("{tool}\n{version}\n"));
     hash.update(canonical(arguments));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    aios_keys::hex::encode(&hash.finalize())
 }
 
 /// JSON with the members of objects in the order of their names.

@@ -112,5 +112,5 @@ pub(super) fn recorded_refusal(refusal: &Refusal) -> Value {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    aios_keys::hex::encode(&Sha256::digest(bytes))
 }

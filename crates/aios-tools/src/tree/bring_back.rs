@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use aios_keys::hex;
 use rustix::{
     fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags},
     io::Errno,
@@ -15,7 +16,7 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    node::{Attributes, Blobs, Name, Node, hex, unhex},
+    node::{Attributes, Blobs, Name, Node},
     take_down::xattrs,
     way::{Entry, TreeError},
 };
@@ -75,7 +76,7 @@ fn copy_hashed(from: &mut File, to: &mut File) -> io::Result<(u64, String)> {
     loop {
         let length = from.read(&mut piece)?;
         if length == 0 {
-            return Ok((size, hex(&hash.finalize())));
+            return Ok((size, hex::encode(&hash.finalize())));
         }
         size += length as u64;
         hash.update(&piece[..length]);
@@ -113,7 +114,7 @@ fn set(file: &OwnedFd, wanted: &Attributes, path: &Path) -> Result<(), TreeError
         fs::fremovexattr(file, name.as_str()).map_err(failed)?;
     }
     for (name, value) in wanted.xattrs.iter().filter(|(name, value)| now.get(*name) != Some(value)) {
-        let value = unhex(value).ok_or_else(|| TreeError::Damaged {
+        let value = hex::decode_any(value).ok_or_else(|| TreeError::Damaged {
             path: path.to_owned(),
             reason: format!("the attribute {name} is not written in hexadecimal digits"),
         })?;

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aios_keys::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A file's name or a link's target: any bytes. JSON holds it as text or, where it is not UTF-8, as `{"hex": "..."}`.
@@ -87,7 +88,7 @@ impl Serialize for Name {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0.to_str() {
             Some(text) => serializer.serialize_str(text),
-            None => Bytes { hex: hex(self.0.as_bytes()) }.serialize(serializer),
+            None => Bytes { hex: hex::encode(self.0.as_bytes()) }.serialize(serializer),
         }
     }
 }
@@ -102,9 +103,8 @@ impl<'de> Deserialize<'de> for Name {
         }
         let bytes = match Either::deserialize(deserializer)? {
             Either::Text(text) => text.into_bytes(),
-            Either::Bytes(Bytes { hex }) => {
-                unhex(&hex).ok_or_else(|| D::Error::custom("a name is not written in hexadecimal digits"))?
-            }
+            Either::Bytes(Bytes { hex: digits }) => hex::decode_any(&digits)
+                .ok_or_else(|| D::Error::custom("a name is not written in hexadecimal digits"))?,
         };
         Ok(Name(OsString::from_vec(bytes)))
     }
@@ -119,21 +119,4 @@ impl AsRef<OsStr> for Name {
     fn as_ref(&self) -> &OsStr {
         &self.0
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Bytes of hexadecimal digits.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }

@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use aios_keys::hex;
 use rustix::{
     fs::{self, FileType, OFlags},
     io::Errno,
@@ -15,7 +16,7 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    node::{Attributes, Blobs, Name, Node, hex},
+    node::{Attributes, Blobs, Name, Node},
     way::{Entry, TreeError},
 };
 
@@ -114,7 +115,7 @@ impl Work<'_> {
                 copy.write_all(&piece[..length]).map_err(TreeError::io(blobs.folder()))?;
             }
         }
-        let sha256 = hex(&hash.finalize());
+        let sha256 = hex::encode(&hash.finalize());
         if let Some(((name, copy), blobs)) = copy {
             drop(copy);
             stdfs::rename(&name, blobs.folder().join(&sha256)).map_err(TreeError::io(blobs.folder()))?;
@@ -167,7 +168,7 @@ pub(super) fn xattrs(file: impl AsFd) -> Result<BTreeMap<String, String>, Errno>
         let Ok(name) = std::str::from_utf8(name) else { continue };
         let mut value = Vec::with_capacity(64 << 10);
         match fs::fgetxattr(&file, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => all.insert(name.to_owned(), hex(&value)),
+            Ok(_) => all.insert(name.to_owned(), hex::encode(&value)),
             // It went away, or is a label of the kernel that nobody reads.
             Err(Errno::NODATA | Errno::OPNOTSUPP) => continue,
             Err(error) => return Err(error),

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use aios_models::{manifest::hex, store::StoreError};
+use aios_models::store::StoreError;
 use rustix::{
     fs::{FallocateFlags, fallocate},
     io::Errno,
@@ -92,7 +92,7 @@ pub fn download(hub: &Hub, wanted: &Download<'_>, path: &Path, progress: &mut Pr
     }
     progress.end();
     partial.file.sync_all().map_err(disk)?;
-    let found = hex(&partial.hash.finalize());
+    let found = aios_keys::hex::encode(&partial.hash.finalize());
     if found != wanted.sha256 {
         return Err(wrong(wanted, format!("sha256 {}", wanted.sha256), format!("sha256 {found}")));
     }

@@ -2,6 +2,7 @@
 
 use std::{io::Read as _, time::Duration};
 
+use aios_keys::hex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -55,17 +56,12 @@ impl Tool for Hash {
         loop {
             let read = file.read(&mut buffer).map_err(|error| ToolError::io(input.path.as_path(), &error))?;
             if read == 0 {
-                return Ok(Output { sha256: hex(&hash.finalize()), size_bytes });
+                return Ok(Output { sha256: hex::encode(&hash.finalize()), size_bytes });
             }
             hash.update(&buffer[..read]);
             size_bytes += read as u64;
         }
     }
-}
-
-/// Bytes as small hexadecimal digits.
-pub(in crate::catalogue) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

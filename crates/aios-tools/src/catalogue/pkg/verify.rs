@@ -117,7 +117,7 @@ mod tests {
         let folder = host.path(format!("{folder}/{id}"));
         fs::create_dir_all(&folder).expect("folder");
         fs::write(folder.join("model.gguf"), bytes).expect("write");
-        let sha256 = aios_models::manifest::hex(&Sha256::digest(described));
+        let sha256 = aios_keys::hex::encode(&Sha256::digest(described));
         let manifest = format!(
             "id = \"{id}\"\nfile = \"model.gguf\"\nsha256 = \"{sha256}\"\nsize = {}\nlicence = \"MIT\"\nsource = \"test\"\n\
              revision = \"1\"\ncontext = 8\n",

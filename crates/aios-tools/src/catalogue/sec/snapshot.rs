@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use aios_keys::hex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -125,7 +126,7 @@ fn hash(path: &Path, metadata: &fs::Metadata) -> io::Result<String> {
     } else {
         return Ok(String::new());
     }
-    Ok(aios_models::manifest::hex(&hasher.finalize()))
+    Ok(hex::encode(&hasher.finalize()))
 }
 
 impl Name {

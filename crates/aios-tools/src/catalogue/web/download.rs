@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use aios_keys::hex;
 use rustix::fs::Mode;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,6 @@ use crate::{
     access::{Access, Privilege},
     args::{AbsolutePath, Count, WebUrl},
     beneath::{Kind, Tree},
-    catalogue::fs::hash::hex,
     error::{Code, ToolError},
     host::Host,
     http::{self, Client, Reach},
@@ -158,7 +158,7 @@ fn store(url: &WebUrl, body: Body, new: &mut Replacement<'_>, input: &Input) -> 
     loop {
         let read = body.read(&mut buffer).map_err(|error| http::broken(url, error))?;
         if read == 0 {
-            return Ok((size, hex(&hash.finalize())));
+            return Ok((size, hex::encode(&hash.finalize())));
         }
         size += read as u64;
         if size > limit {

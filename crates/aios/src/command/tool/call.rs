@@ -56,7 +56,7 @@ pub async fn run(args: RunArgs, json: bool) -> Result<ExitCode> {
 pub fn new_id() -> Result<String> {
     let mut bytes = [0_u8; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes).context("/dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(aios_keys::hex::encode(&bytes))
 }
 
 /// Waits until the call waits for approval, and then asks whoever sits at the terminal.
