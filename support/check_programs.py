@@ -5,7 +5,8 @@ Reads what `cargo build --release --message-format=json-render-diagnostics` prin
 and the environment may override it, and a program without optimisation works all the same, only slowly. So what cargo did
 is looked at, in every crate that the programs are made of:
 
-- its opt-level, as cargo reports it, also for a crate that did not need to be compiled again;
+- its opt-level, as cargo reports it, also for a crate that did not need to be compiled again: the profile's, or the one
+  that the profile has for this crate;
 - what is in its library: LLVM bitcode, for a crate that is made into a library of C as well beside machine code. Cargo has
   the compiler write bitcode only for programs that are optimised when they are linked (lto), which is done from it.
 
@@ -13,9 +14,10 @@ The standard library is not among them: it comes compiled. So do the parts of a 
 """
 import json
 import sys
+import tomllib
 from pathlib import Path
 
-OPT_LEVEL = "3"
+MANIFEST = Path(__file__).parent.parent / "Cargo.toml"
 BITCODE, BITCODE_SECTION = b"BC\xc0\xde", b"\0.llvmbc\0"
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 # How the object files that Rust's compiler writes are called.
@@ -41,11 +43,19 @@ def units(library):
         at += length + length % 2
 
 
-def faults(artifact):
+def package(package_id):
+    """The name in a package id: `SOURCE#NAME@VERSION`, or `FOLDER/NAME#VERSION`."""
+    source, _, rest = package_id.partition("#")
+    name, at, _ = rest.partition("@")
+    return name if at else source.rsplit("/", 1)[-1]
+
+
+def faults(artifact, profile):
     """What is wrong with a crate, in sentences, and how many libraries it has."""
-    name, level = artifact["target"]["name"], artifact["profile"]["opt_level"]
+    name, level = package(artifact["package_id"]), artifact["profile"]["opt_level"]
     libraries = [Path(path) for path in artifact["filenames"] if path.endswith(".rlib")]
-    found = [] if level == OPT_LEVEL else [f"{name} has opt-level {level} and not {OPT_LEVEL}"]
+    meant = str(profile["package"].get(name, profile)["opt-level"])
+    found = [] if level == meant else [f"{name} has opt-level {level} and not {meant}"]
     for library in libraries:
         if not all(part.startswith(BITCODE) or BITCODE_SECTION in part for part in units(library)):
             found.append(f"{name} is not optimised when it is linked (lto): there is only machine code in {library}")
@@ -62,10 +72,11 @@ def main(programs):
     built = {Path(a["executable"]).name for a in artifacts if a["executable"]}
     if missing := set(programs) - built:
         sys.exit(f"error: cargo did not build {', '.join(sorted(missing))}")
+    profile = tomllib.loads(MANIFEST.read_text())["profile"]["release"]
     wrong, count = [], 0
     for artifact in artifacts:
         if any(folder in Path(path).parents for folder in folders for path in artifact["filenames"]):
-            found, libraries = faults(artifact)
+            found, libraries = faults(artifact, profile)
             wrong, count = wrong + found, count + libraries
     if wrong or count == 0:
         print("\n".join(wrong or ["no library was built"]), file=sys.stderr)
@@ -73,7 +84,7 @@ def main(programs):
             f"error: {', '.join(programs)} would be slow: look at [profile.release] in Cargo.toml, and for "
             "CARGO_PROFILE_RELEASE_* in the environment"
         )
-    print(f"{', '.join(programs)}: {count} libraries, each of opt-level {OPT_LEVEL} and optimised when linked")
+    print(f"{', '.join(programs)}: {count} libraries, each of the opt-level that it is meant to have and optimised when linked")
 
 
 if __name__ == "__main__":

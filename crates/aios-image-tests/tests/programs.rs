@@ -7,10 +7,16 @@ use std::{
 };
 
 const LIBRARY: &str = "pub fn greet(who: &str) -> String { format!(\"Hello, {who}\") }";
-const PROGRAM: &str = "fn main() { println!(\"{}\", greeting::greet(\"you\")) }";
+/// A crate that Cargo.toml has small, and not fast.
+const SMALL: &str = "rmcp";
 
 /// Builds a program of two crates as the bases build the image's, with these overrides of its profile, and checks it.
 fn check(overrides: &[(&str, &str)]) -> Output {
+    check_with("greeting", overrides)
+}
+
+/// The same, with a library of this name.
+fn check_with(library: &str, overrides: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().expect("there is room for a small program");
     let write = |path: &str, text: &str| {
         let path = folder.path().join(path);
@@ -18,11 +24,12 @@ fn check(overrides: &[(&str, &str)]) -> Output {
         fs::write(path, text).expect("the file can be written");
     };
     let package = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n");
-    let depends = "[dependencies]\ngreeting.path = \"greeting\"\n[profile.release]\nlto = \"thin\"\n[workspace]\n";
-    write("Cargo.toml", &(package("greeter") + depends));
-    write("src/main.rs", PROGRAM);
-    write("greeting/Cargo.toml", &package("greeting"));
-    write("greeting/src/lib.rs", LIBRARY);
+    let depends =
+        format!("[dependencies]\n{library}.path = \"{library}\"\n[profile.release]\nlto = \"thin\"\n[workspace]\n");
+    write("Cargo.toml", &(package("greeter") + &depends));
+    write("src/main.rs", &format!("fn main() {{ println!(\"{{}}\", {library}::greet(\"you\")) }}"));
+    write(&format!("{library}/Cargo.toml"), &package(library));
+    write(&format!("{library}/src/lib.rs"), LIBRARY);
     let messages = folder.path().join("messages");
     let cargo = Command::new(env!("CARGO"))
         .args(["build", "--release", "--offline", "--quiet", "--message-format=json-render-diagnostics"])
@@ -63,4 +70,13 @@ fn programs_without_link_time_optimisation_are_refused() {
 fn programs_of_another_optimisation_level_are_refused() {
     let output = check(&[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")]);
     assert_refused(&output, "greeting has opt-level s and not 3");
+}
+
+#[test]
+fn a_crate_that_is_meant_to_be_small_is_refused_where_it_is_not_and_passes_where_it_is() {
+    assert_refused(&check_with(SMALL, &[]), "rmcp has opt-level 3 and not s");
+    assert_refused(
+        &check_with(SMALL, &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")]),
+        "greeter has opt-level s and not 3",
+    );
 }
