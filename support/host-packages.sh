@@ -50,6 +50,10 @@ packages_of() {
 		# Approval over MQTT is tried with a real broker.
 		echo 'mosquitto /usr/sbin/mosquitto'
 		;;
+	injection)
+		echo 'python3-venv :venv'
+		echo 'iproute2 ip'
+		;;
 	# Programs of the other architecture.
 	emulate) echo 'qemu-user-static :emulator' ;;
 	buildroot)
