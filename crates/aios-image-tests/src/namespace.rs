@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail};
 /// How often a condition is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+const NO_NSENTER: &str = "can't start `nsenter` (Debian package util-linux)";
+
 /// Set-up inside the new mount namespace, before PID 1 takes over: `sh -c SCRIPT NAME TARGET MODELS ROOT`.
 ///
 /// The root file system is read-only as on a device; what the kernel would provide is bound from outside.
@@ -136,16 +138,22 @@ impl Namespace {
         self.enter(&[], args)
     }
 
+    /// Starts a program of this machine, not of the image, among the system's processes and on its network.
+    pub fn intrude(&self, args: &[&str]) -> Result<Child> {
+        let enter = self.nsenter(&["--pid", "--net"]).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        enter.context(NO_NSENTER)
+    }
+
     fn enter(&self, options: &[String], args: &[&str]) -> Result<Output> {
-        let init = self.init.to_string();
+        let enter = self.nsenter(&["--mount", "--pid", "--net", "--root", "--wd"]).args(options).args(args).output();
+        enter.context(NO_NSENTER)
+    }
+
+    fn nsenter(&self, namespaces: &[&str]) -> Command {
         let user = if is_root() { [].as_slice() } else { ["--user"].as_slice() };
-        let enter = Command::new("nsenter")
-            .args(["--target", &init, "--mount", "--pid", "--net", "--root", "--wd"])
-            .args(user)
-            .args(options)
-            .args(args)
-            .output();
-        enter.context("can't start `nsenter` (Debian package util-linux)")
+        let mut enter = Command::new("nsenter");
+        enter.args(["--target", &self.init.to_string()]).args(namespaces).args(user);
+        enter
     }
 
     /// Everything that PID 1 has said.

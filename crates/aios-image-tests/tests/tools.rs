@@ -1,11 +1,17 @@
 //! Each tool on the booted root file system, as its golden file says. Needs `make` first.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    time::Duration,
+};
 
 use aios_image_tests::namespace::{Namespace, text_of};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BOOT: Duration = Duration::from_secs(120);
 
@@ -65,6 +71,50 @@ fn every_tool_does_on_the_image_what_its_golden_file_says() -> Result<()> {
         }
     }
     assert!(failures.is_empty(), "{} of {} tools:\n{}", failures.len(), files.len(), failures.join("\n"));
+    Ok(())
+}
+
+/// The story: somebody got in, changed a file, left a program that makes its caller root, and listens for when it comes back.
+#[test]
+fn what_an_intruder_plants_is_told() -> Result<()> {
+    const LISTEN: &str = "import socket\ns = socket.create_server(('0.0.0.0', 0))\n\
+        print(s.getsockname()[1], flush=True)\ns.accept()";
+    let system = Namespace::boot()?;
+    system.wait_until_ready(BOOT)?;
+    let run = |tool: &str, arguments: &str| -> Result<Value> {
+        let answer = text_of(system.aios(&["--json", "tool", "run", tool, arguments, "--yes"])?)?;
+        Ok(serde_json::from_str::<Value>(&answer)?["result"].take())
+    };
+    let shell = |line: &str| text_of(system.inside(&["/bin/sh", "-c", line])?);
+    shell("cd /var/lib/aios/config && echo one >kept && echo two >changed")?;
+    let watched = r#"{"name": "intrusion", "paths": ["/var/lib/aios/config"]}"#;
+    run("sec.baseline", watched)?;
+    assert_eq!(run("sec.check_baseline", watched)?["unchanged"], true);
+    let programs = || run("sec.suid", r#"{"path": "/var/lib/aios"}"#);
+    assert_eq!(programs()?["total"], 0);
+    let exposed = || run("sec.listeners", r#"{"exposed_only": true}"#);
+    let before = exposed()?["listeners"].clone();
+
+    shell("cd /var/lib/aios/config && echo TWO >changed && cp /bin/busybox .cache && chmod 4755 .cache")?;
+    let mut intruder = system.intrude(&["python3", "-c", LISTEN])?;
+    let mut port = String::new();
+    BufReader::new(intruder.stdout.take().context("its output")?).read_line(&mut port)?;
+
+    let changes = run("sec.check_baseline", watched)?;
+    let expected = json!([
+        { "path": "/var/lib/aios/config/.cache", "changes": ["added"] },
+        { "path": "/var/lib/aios/config/changed", "changes": ["contents"] },
+    ]);
+    assert_eq!((&changes["unchanged"], &changes["differences"]), (&json!(false), &expected));
+    let wanted = json!({ "files": [{ "path": "/var/lib/aios/config/.cache", "mode": "4755", "uid": 0 }], "total": 1 });
+    assert_eq!(missing(&wanted, &programs()?, ""), None);
+    let listener = json!([{
+        "protocol": "tcp", "local": format!("0.0.0.0:{}", port.trim()), "exposed": true, "processes": [{ "name": "~^python3" }],
+    }]);
+    assert!(missing(&listener, &before, "").is_some());
+    assert_eq!(missing(&listener, &exposed()?["listeners"], ""), None);
+    intruder.kill()?;
+    intruder.wait()?;
     Ok(())
 }
 
