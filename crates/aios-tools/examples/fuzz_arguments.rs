@@ -176,14 +176,15 @@ fn check(target: &Target, given: &Value) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Each path of the arguments that is shown is a text of the arguments, or the folder that one lies in.
+/// Each path that is shown as one of the arguments is a text of them, or the folder that one lies in, or where plugins are,
+/// which is made by the first.
 fn paths(access: &Access, given: &Value) -> Result<(), String> {
     let mut texts = Vec::new();
     collect(given, &mut texts);
-    for path in access.read.iter().chain(&access.write).chain(&access.whole) {
+    for path in access.read.iter().chain(&access.write).chain(&access.whole).chain(&access.through) {
         let named = |text: &&str| Path::new(text) == path || Path::new(text).parent() == Some(path);
         let plain = path.is_absolute() && path.components().all(|part| part.as_os_str() != "..");
-        if !plain || !texts.iter().any(named) {
+        if !plain || !(texts.iter().any(named) || path == Path::new(aios_core::paths::PLUGINS)) {
             return Err(format!("{} is shown, and not among the arguments", path.display()));
         }
     }

@@ -46,6 +46,9 @@ pub struct Access {
     /// the call is refused.
     #[serde(default)]
     pub whole: Vec<PathBuf>,
+    /// Folders of the arguments that are gone through with all below. Who may has the same rights to what is below.
+    #[serde(default)]
+    pub through: Vec<PathBuf>,
     /// What the policy denies below the folders that are shown; the pipeline fills it in. Nothing is seen of it.
     #[serde(default)]
     pub hidden: Vec<PathBuf>,
@@ -145,6 +148,14 @@ impl Access {
         with
     }
 
+    /// Reading the argument `path` and, where that is a folder, all below, which takes `fs:read:<path>/**` too.
+    #[must_use]
+    pub fn reads_through(self, path: &AbsolutePath) -> Self {
+        let mut with = self.reads(path);
+        with.through.push(path.as_path().to_owned());
+        with
+    }
+
     /// Changing the argument `path`, which takes `fs:write:<path>`.
     #[must_use]
     pub fn writes(self, path: &AbsolutePath) -> Self {
@@ -163,7 +174,8 @@ impl Access {
         with
     }
 
-    /// Moving, copying or removing the argument `path` with all below. Add what that takes, too.
+    /// Moving, copying or removing the argument `path` with all below. Add what that takes, too; where `path` is a folder,
+    /// it is taken for all below as well.
     #[must_use]
     pub fn takes_whole(mut self, path: &AbsolutePath) -> Self {
         self.whole.push(path.as_path().to_owned());

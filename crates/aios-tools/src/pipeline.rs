@@ -5,7 +5,9 @@
 
 mod below;
 mod confine;
+mod form;
 pub(crate) mod identity;
+mod inverse;
 mod record;
 mod refusal;
 mod rollback;
@@ -19,8 +21,7 @@ use std::{
 };
 
 use aios_policy::{
-    Capability, Decision, Grants, Origin, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verifier,
-    decide,
+    Decision, Grants, Origin, Policy, RateLimiter, Reason, Request, Risk, Taint, Timestamp, Verifier, decide,
 };
 use serde_json::{Value, json};
 
@@ -33,30 +34,27 @@ pub use self::{
     turns::Turn,
 };
 use self::{
+    form::{Formed, form},
+    inverse::Prepared,
     record::{Records, recorded_refusal, shortened, trace},
     turns::Turns,
 };
 use crate::{
-    access::Access,
     approvals::{self, ApprovalError, Approvals, Question, Verdict},
     catalogue,
     error::{Code, ToolError},
     facts::Facts,
     host::Host,
-    job::{Answer, Job, Saved},
-    journal::{self, Journal, Record, State},
+    job::{Answer, Job},
+    journal::{self, Journal, Record},
     sessions::{self, Sessions},
-    tool::{Entry, Inverse, Serial},
+    tool::Serial,
 };
 
 /// Longest arguments, in bytes of JSON.
 pub const ARGUMENTS_MAX: usize = 1 << 20;
 /// Longest goal, in bytes.
 pub const GOAL_MAX: usize = 64 << 10;
-/// How deep arguments may be nested.
-const DEPTH_MAX: usize = 32;
-/// Time for finding out and keeping what undoes a call.
-const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A call, as it comes.
 #[derive(Clone, Debug, Default)]
@@ -135,33 +133,6 @@ pub struct Pipeline {
     confinement: Arc<dyn Confinement>,
     journal: Journal,
     turns: Turns,
-}
-
-/// A call whose form is right.
-struct Formed {
-    tool: &'static Entry,
-    arguments: Value,
-    access: Access,
-    needs: Vec<Capability>,
-}
-
-/// What is known of a call's inverse before it runs.
-enum Prepared {
-    /// It is kept.
-    Kept(Box<Record>),
-    /// There is nothing to undo.
-    Nothing,
-    /// The tool itself failed over it, so it is not run.
-    Failed(ToolError),
-}
-
-impl Prepared {
-    fn record(&self) -> Option<&Record> {
-        match self {
-            Prepared::Kept(record) => Some(record),
-            Prepared::Nothing | Prepared::Failed(_) => None,
-        }
-    }
 }
 
 /// A call that may run as far as rules go.
@@ -399,71 +370,6 @@ impl Pipeline {
         }
     }
 
-    /// Keeps what undoes the call.
-    fn prepare(
-        &self,
-        recorded: &Recorded,
-        call_id: &str,
-        agent: &str,
-        formed: &Formed,
-        shown: Value,
-    ) -> Result<Prepared, Refusal> {
-        let spec = formed.tool.spec;
-        if !spec.reversible {
-            return Ok(Prepared::Nothing);
-        }
-        let refused = |message: String| {
-            let hint = "nothing was changed; a call that can't be undone is not made";
-            Refusal::new(Stage::Inverse, message, hint)
-        };
-        let folder = self.journal.begin(call_id).map_err(|error| refused(error.to_string()))?;
-        let kept = self.keep(recorded, call_id, agent, formed, shown, folder);
-        if !matches!(kept, Ok(Prepared::Kept(_))) {
-            let _ = self.journal.forget(call_id);
-        }
-        kept
-    }
-
-    fn keep(
-        &self,
-        recorded: &Recorded,
-        call_id: &str,
-        agent: &str,
-        formed: &Formed,
-        shown: Value,
-        folder: std::path::PathBuf,
-    ) -> Result<Prepared, Refusal> {
-        let spec = formed.tool.spec;
-        let refused = |message: String| Refusal::new(Stage::Inverse, message, "nothing was changed");
-        let job = Job::Prepare { tool: spec.name.to_owned(), arguments: formed.arguments.clone() };
-        let journal = Some(JournalView { folder, writable: true });
-        let work = Work { access: &formed.access, journal, job: &job, timeout: PREPARE_TIMEOUT };
-        let (inverse, saved) = match self.confinement.perform(recorded, &work) {
-            Ok(Answer::Prepared { inverse: Inverse::Nothing, .. }) => return Ok(Prepared::Nothing),
-            Ok(Answer::Prepared { inverse, saved }) => (inverse, saved),
-            Ok(Answer::Failed { error, .. }) | Err(ConfineError::Broken(error)) => return Ok(Prepared::Failed(error)),
-            Ok(Answer::NotKept { error }) => {
-                return Err(refused(format!("what would undo it can't be kept: {}", error.message)));
-            }
-            Ok(other) => return Err(refused(format!("the sandbox answered something else: {other:?}"))),
-            Err(ConfineError::Refused { message, hint }) => return Err(Refusal::new(Stage::Sandbox, message, hint)),
-        };
-        let record = Record {
-            call_id: call_id.to_owned(),
-            tool: spec.name.to_owned(),
-            agent: agent.to_owned(),
-            arguments: shown,
-            time: time_text(),
-            state: State::Prepared,
-            inverse,
-            access: formed.access.clone(),
-            saved,
-            after: None,
-        };
-        self.journal.write(&record).map_err(|error| refused(error.to_string()))?;
-        Ok(Prepared::Kept(Box::new(record)))
-    }
-
     /// Runs the tool.
     fn run(&self, recorded: &Recorded, formed: &Formed, undo: Option<&Record>) -> Result<Outcome, Refusal> {
         let spec = formed.tool.spec;
@@ -491,16 +397,6 @@ impl Pipeline {
             self.done(record, after);
         }
         Ok(outcome)
-    }
-
-    /// Notes in the journal that the call ran. A failure is only told: the rollback is right without the note.
-    fn done(&self, record: &Record, after: Option<Vec<Saved>>) {
-        // What is the same for each path was not looked at, or something could not be.
-        let after = after.filter(|after| after.len() == record.saved.len());
-        let record = Record { state: State::Done, after, ..record.clone() };
-        if let Err(error) = self.journal.write(&record) {
-            tracing::warn!(%error, call_id = record.call_id, "end of a call not noted in the journal");
-        }
     }
 
     /// Records what came of the call, and what its session has read now.
@@ -538,48 +434,9 @@ impl Pipeline {
     }
 }
 
-/// Schema: the tool exists, and these are its arguments.
-fn form(call: &Call) -> Result<Formed, Refusal> {
-    let refused = |message: String, hint: String| Refusal::new(Stage::Schema, message, hint);
-    let listed = || "aios tool list names the tools".to_owned();
-    let Some(tool) = catalogue::find(&call.tool) else {
-        let name: String = call.tool.chars().take(64).collect();
-        return Err(refused(format!("there is no tool {name:?}"), listed()));
-    };
-    let show = || format!("aios tool show {} has the arguments", tool.spec.name);
-    for (what, length, most) in
-        [("arguments", call.arguments.len(), ARGUMENTS_MAX), ("goal", call.goal.len(), GOAL_MAX)]
-    {
-        if length > most {
-            return Err(refused(format!("the {what} are {length} bytes long, and {most} are allowed"), show()));
-        }
-    }
-    let session = &call.session;
-    if session.len() > sessions::NAME_MAX || session.chars().any(char::is_control) {
-        let text = format!("a session is named by at most {} bytes without control characters", sessions::NAME_MAX);
-        return Err(refused(text, String::new()));
-    }
-    let arguments: Value = serde_json::from_str(if call.arguments.is_empty() { "{}" } else { &call.arguments })
-        .map_err(|error| refused(format!("the arguments are no JSON: {error}"), show()))?;
-    if depth(&arguments) > DEPTH_MAX {
-        return Err(refused(format!("the arguments are nested more than {DEPTH_MAX} deep"), show()));
-    }
-    let access = tool.access(&arguments).map_err(|error| refused(error.message, show()))?;
-    let needs = access.wanted().map_err(|error| refused(error.to_string(), show()))?;
-    Ok(Formed { tool, arguments, access, needs })
-}
-
 fn unrecorded(reason: &str) -> Refusal {
     let message = format!("the decision could not be recorded, so nothing was run: {reason}");
     Refusal::new(Stage::Ledger, message, "see `aios log tools` and `aios ledger verify`")
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 /// The name of a session as far as it can be recorded.
@@ -589,7 +446,7 @@ fn session_name(call: &Call) -> String {
 
 /// A new id: 128 random bits.
 pub(crate) fn new_id() -> String {
-    random::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
+    aios_keys::hex::encode(&random::<16>())
 }
 
 /// Random bytes; at most 256.

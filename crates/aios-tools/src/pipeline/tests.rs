@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{host::Host, job};
+use crate::{host::Host, job, tool::Inverse};
 
 const POLICY: &str = r#"
 [agents.operator]

@@ -75,7 +75,8 @@ impl Tool for List {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().reads(&input.path)
+        let through = if input.depth.get() > 1 { Access::reads_through } else { Access::reads };
+        through(Access::default(), &input.path)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {

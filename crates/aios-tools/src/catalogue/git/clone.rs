@@ -123,9 +123,10 @@ impl Tool for Clone {
             None => Access::default(),
         };
         if let Some(from) = &input.from {
-            access = access.reads(from);
+            access = access.reads_through(from);
         }
-        access.replaces(&input.path).with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(RECEIVED_MAX)
+        let access = access.replaces(&input.path).and_below(format!("fs:write:{}", input.path));
+        access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(RECEIVED_MAX)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

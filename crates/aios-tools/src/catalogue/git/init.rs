@@ -53,7 +53,8 @@ impl Tool for Init {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().writes(&input.path).with(Privilege::WriteAll)
+        let access = Access::default().writes(&input.path).and_below(format!("fs:write:{}", input.path));
+        access.with(Privilege::WriteAll)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {
