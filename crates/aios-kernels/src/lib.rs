@@ -1,4 +1,5 @@
-//! Arithmetic of transformer models on CPUs: products of quantized matrices, attention, and the small steps between them.
+//! Arithmetic of transformer models on CPUs: products of quantized matrices, attention, and the small steps between them;
+//! and of search among vectors: products of rows of bytes, estimates from one bit a dimension.
 //!
 //! ```text
 //!  GGUF blocks ── Packer::pack ──▶ panels of 16 rows ──┐
@@ -25,6 +26,7 @@ mod arena;
 mod attention;
 mod bandwidth;
 mod cache;
+mod distance;
 mod float16;
 mod halves;
 mod isa;
@@ -46,6 +48,7 @@ pub use activations::Activations;
 pub use attention::{Attention, Sequence, attend};
 pub use bandwidth::Bandwidth;
 pub use cache::{Cache, Span};
+pub use distance::{GROUP, Scan, TABLE_MAX, Table, ask, dot};
 pub use isa::{Isa, IsaError};
 pub use matmul::matmul;
 pub use matrix::{Format, Matrix, PackError, Packer, Shape};
