@@ -1,0 +1,104 @@
+//! Search by estimating all vectors, and computing those that can be among the nearest.
+
+use std::sync::{Mutex, PoisonError};
+
+use aios_kernels::GROUP;
+
+use crate::{
+    codes::Codes,
+    nearest::{Nearest, Scored},
+    quantize::Query,
+    rows::Rows,
+};
+
+/// How many of the best estimates are computed first: from the nearest of these it is known what others have to reach.
+const FIRST: usize = 32;
+
+/// How far ahead of their use rows are asked for.
+pub(crate) const AHEAD: usize = 4;
+
+/// Room for the estimates of one search at a time. It is kept, because fresh memory costs more than the search.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    estimates: Vec<f32>,
+    largest: Vec<f32>,
+    slots: Vec<u32>,
+}
+
+/// Rooms that no search is using.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms(Mutex<Vec<Room>>);
+
+impl Rooms {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Room) -> T) -> T {
+        let mut room = self.lock().pop().unwrap_or_default();
+        let found = work(&mut room);
+        self.lock().push(room);
+        found
+    }
+
+    /// Gives back all memory.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Room>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The `k` vectors nearest to the query, among those that pass the filter.
+pub(crate) fn search(
+    rows: &Rows,
+    codes: &Codes,
+    room: &mut Room,
+    query: &Query,
+    k: usize,
+    filter: &dyn Fn(u64) -> bool,
+) -> Vec<Scored> {
+    let Room { estimates, largest, slots } = room;
+    codes.estimate(query, rows, estimates, largest);
+    let mut best = Nearest::new(FIRST.max(k.saturating_mul(2)));
+    for (group, largest) in largest.iter().enumerate() {
+        if *largest <= best.floor() {
+            continue;
+        }
+        for (at, estimate) in estimates[group * GROUP..][..GROUP].iter().enumerate() {
+            let slot = (group * GROUP + at) as u32;
+            if *estimate > best.floor() && filter(rows.id(slot)) {
+                best.push(Scored { score: *estimate, slot });
+            }
+        }
+    }
+    let all = !best.is_full();
+    let mut nearest = Nearest::new(k);
+    slots.clear();
+    slots.extend(best.into_sorted().iter().map(|scored| scored.slot));
+    compute(rows, query, slots, &mut nearest);
+    if !all {
+        slots.iter().for_each(|slot| estimates[*slot as usize] = f32::NAN);
+        slots.clear();
+        let floor = nearest.floor() - codes.common(query);
+        for (group, _) in largest.iter().enumerate().filter(|(_, largest)| **largest > floor) {
+            for (at, estimate) in estimates[group * GROUP..][..GROUP].iter().enumerate() {
+                let slot = (group * GROUP + at) as u32;
+                if *estimate > floor && filter(rows.id(slot)) {
+                    slots.push(slot);
+                }
+            }
+        }
+        compute(rows, query, slots, &mut nearest);
+    }
+    nearest.into_sorted()
+}
+
+/// Computes the vectors of `slots`.
+pub(crate) fn compute(rows: &Rows, query: &Query, slots: &[u32], nearest: &mut Nearest) {
+    slots.iter().take(AHEAD).for_each(|slot| rows.ask(*slot));
+    for (index, slot) in slots.iter().enumerate() {
+        if let Some(next) = slots.get(index + AHEAD) {
+            rows.ask(*next);
+        }
+        nearest.push(Scored { score: rows.exactly(query, *slot), slot: *slot });
+    }
+}

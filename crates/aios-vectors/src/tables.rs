@@ -1,0 +1,86 @@
+//! The tables, and what their rows hold.
+
+use redb::TableDefinition;
+
+use crate::{
+    error::Damage,
+    graph::{LEVELS_MAX, Node, room},
+    quantize::Vector,
+};
+
+/// What the tables are: [`FORMAT`], [`DIMENSIONS`], [`GENERATION`], [`SLOTS`].
+pub(crate) const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("vectors.about");
+/// By the item's number: slot (4 bytes), scale (4 bytes), a signed byte for each dimension.
+pub(crate) const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.rows");
+/// By slot: the neighbours in the graph, level by level.
+pub(crate) const LINKS: TableDefinition<u32, &[u8]> = TableDefinition::new("vectors.links");
+
+pub(crate) const ABOUT_NAME: &str = "vectors.about";
+pub(crate) const ROWS_NAME: &str = "vectors.rows";
+pub(crate) const LINKS_NAME: &str = "vectors.links";
+
+/// Name of the format's version in [`ABOUT`].
+pub(crate) const FORMAT: &str = "format";
+/// The version of this program.
+pub(crate) const FORMAT_NOW: u64 = 1;
+/// Name of the number of dimensions in [`ABOUT`].
+pub(crate) const DIMENSIONS: &str = "dimensions";
+/// Name of the number of batches so far in [`ABOUT`].
+pub(crate) const GENERATION: &str = "generation";
+/// Name of the number in [`ABOUT`] that all slots are below.
+pub(crate) const SLOTS: &str = "slots";
+
+/// Bytes of a row before the vector's numbers.
+const HEAD: usize = 8;
+
+/// The row of a vector, into `row`.
+pub(crate) fn write_row(slot: u32, vector: &Vector, row: &mut Vec<u8>) {
+    row.clear();
+    row.extend(slot.to_le_bytes());
+    row.extend(vector.scale.to_le_bytes());
+    row.extend(vector.numbers.iter().map(|number| number.cast_unsigned()));
+}
+
+/// Slot, scale and numbers of the row of item `id`.
+pub(crate) fn parse_row(id: u64, row: &[u8], dimensions: usize) -> Result<(u32, f32, &[u8]), Damage> {
+    let damage = |reason: String| Damage::new(ROWS_NAME, id, reason);
+    if row.len() != HEAD + dimensions {
+        return Err(damage(format!("it has {} bytes, where {} belong", row.len(), HEAD + dimensions)));
+    }
+    let word = |at: usize| [row[at], row[at + 1], row[at + 2], row[at + 3]];
+    let scale = f32::from_le_bytes(word(4));
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(damage(format!("its scale is {scale}")));
+    }
+    Ok((u32::from_le_bytes(word(0)), scale, &row[HEAD..]))
+}
+
+/// The row of a node of the graph, into `row`.
+pub(crate) fn write_links(node: &Node, row: &mut Vec<u8>) {
+    row.clear();
+    row.push(node.len() as u8);
+    for links in node {
+        row.push(links.len() as u8);
+        links.iter().for_each(|link| row.extend(link.to_le_bytes()));
+    }
+}
+
+/// The node of the row of `slot`.
+pub(crate) fn parse_links(slot: u32, row: &[u8]) -> Result<Node, Damage> {
+    let damage = |reason: &str| Damage::new(LINKS_NAME, slot, reason);
+    let (&levels, mut rest) = row.split_first().ok_or_else(|| damage("it is empty"))?;
+    if levels == 0 || usize::from(levels) > LEVELS_MAX {
+        return Err(damage(&format!("it has {levels} levels")));
+    }
+    let mut node = Node::with_capacity(levels.into());
+    for level in 0..usize::from(levels) {
+        let (&count, after) = rest.split_first().ok_or_else(|| damage("it ends too soon"))?;
+        if usize::from(count) > room(level) {
+            return Err(damage(&format!("level {level} has {count} neighbours")));
+        }
+        let (links, after) = after.split_at_checked(usize::from(count) * 4).ok_or_else(|| damage("it ends too soon"))?;
+        node.push(links.chunks_exact(4).map(|link| u32::from_le_bytes([link[0], link[1], link[2], link[3]])).collect());
+        rest = after;
+    }
+    if rest.is_empty() { Ok(node) } else { Err(damage("it goes on after its end")) }
+}
