@@ -11,7 +11,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-tools fuzz fuzz-policy fuzz-tools configs release-tarball lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-memory bench-tools fuzz fuzz-policy fuzz-tools configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -49,6 +49,7 @@ help:
 #:   make fuzz-policy             damaged policies, capabilities and tokens for FUZZ_SECONDS
 #:   make fuzz-tools              damaged arguments of all tools for FUZZ_SECONDS
 #:   make bench-boot | bench-inference
+#:   make bench-memory            search among embeddings beside chromadb, sqlite-vec and usearch from the package index
 #:   make bench-tools             ledger, tokens and decisions, sandbox (as root)
 #:
 #: Variables
@@ -84,13 +85,16 @@ down:
 boot: all
 	@$(vm) boot $(if $(IMAGE),--image $(IMAGE)) $(if $(FIRMWARE),--firmware $(FIRMWARE))
 
-bench: bench-boot bench-inference bench-tools
+bench: bench-boot bench-inference bench-memory bench-tools
 
 bench-boot: all
 	@$(vm) bench-boot
 
 bench-inference: all
 	@support/bench-inference.sh
+
+bench-memory:
+	@support/bench-memory.sh
 
 bench-tools:
 	@support/bench-tools.sh
