@@ -83,17 +83,16 @@ def missed(rows):
     return [r for r in rows if r.get("bar") and r["ratio"] < r["bar"]]
 
 
-def table(rows):
+def table(rows, columns=COLUMNS, left=("model", "case", "peer_name")):
     """The rows as lines of text."""
     def cell(r, column):
         value = r.get(column, "")
         return f"{value:.2f}" if column in ("ratio", "bar") and value != "" else str(value)
 
-    cells = [COLUMNS] + [tuple(cell(r, column) for column in COLUMNS) for r in rows]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(COLUMNS))]
-    left = (0, 2, len(COLUMNS) - 1)
-    justified = ([text.ljust(width) if index in left else text.rjust(width)
-                  for index, (text, width) in enumerate(zip(line, widths))] for line in cells)
+    cells = [columns] + [tuple(cell(r, column) for column in columns) for r in rows]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    justified = ([text.ljust(width) if column in left else text.rjust(width)
+                  for column, text, width in zip(columns, line, widths)] for line in cells)
     return ["  ".join(line).rstrip() for line in justified]
 
 
