@@ -1,9 +1,9 @@
 //! How near vectors are to each other: products of rows of bytes, and estimates of many products from one bit a dimension.
 
 use crate::LANES;
-use crate::isa::{Isa, Kind};
 #[cfg(target_arch = "aarch64")]
 use crate::aarch64;
+use crate::isa::{Isa, Kind};
 #[cfg(target_arch = "x86_64")]
 use crate::x86;
 

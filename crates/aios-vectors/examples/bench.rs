@@ -1,13 +1,14 @@
 //! The index as `benches/memory.py` measures it: told what to do line by line, it answers with a line of JSON each time.
 //!
-//! `bench FILE DIMENSIONS GRAPH_FROM VECTORS QUERIES K`: the database to make, the size of the vectors, how many get a graph,
-//! files of single-precision numbers (lowest byte first), and how many hits a search gives. The commands:
+//! `bench FILE DIMENSIONS GRAPH_FROM DATA K`: the database to make, the size of the vectors, how many get a graph (or
+//! `default`), a folder with files of single-precision numbers (lowest byte first), and how many hits a search gives. The
+//! commands:
 //!
 //! ```text
-//! ingest          all vectors, 1000 in a transaction: seconds
+//! ingest          all of DATA/vectors, 1000 in a transaction: seconds
 //! link            the graph, where there are so many vectors: seconds, and the longest transaction
 //! open BREADTH    the index anew from the file: seconds
-//! search          each query: nanoseconds and numbers of what was found
+//! search PART     each query of DATA/PART: nanoseconds and numbers of what was found
 //! resident        bytes that the process has in memory
 //! ```
 
@@ -115,9 +116,9 @@ impl Subject {
 fn read_vector(file: &mut impl Read, dimensions: usize) -> Outcome<Option<Vec<f32>>> {
     let mut bytes = vec![0; dimensions * 4];
     match file.read_exact(&mut bytes) {
-        Ok(()) => {
-            Ok(Some(bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()))
-        }
+        Ok(()) => Ok(Some(
+            bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect(),
+        )),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -134,18 +135,17 @@ fn main() -> Outcome<()> {
     let [path, dimensions, graph_from, vectors, queries, k] = arguments.as_slice() else {
         return Err("usage: bench FILE DIMENSIONS GRAPH_FROM VECTORS QUERIES K".into());
     };
-    let options =
-        Options { dimensions: dimensions.parse()?, graph_from: graph_from.parse()?, ..Options::default() };
+    let options = Options { dimensions: dimensions.parse()?, graph_from: graph_from.parse()?, ..Options::default() };
     let mut subject = Subject::new(path, options)?;
     for line in stdin().lock().lines() {
         match line?.split_whitespace().collect::<Vec<_>>()[..] {
-            ["ingest"] => println!("{{\"seconds\": {}}}", subject.ingest(vectors)?),
+            ["ingest"] => println!("{{\"seconds\": {}}}", subject.ingest(&format!("{data}/vectors"))?),
             ["link"] => {
                 let (seconds, longest) = subject.link()?;
                 println!("{{\"seconds\": {seconds}, \"longest\": {longest}}}");
             }
             ["open", breadth] => println!("{{\"seconds\": {}}}", subject.open(breadth.parse()?)?),
-            ["search"] => println!("{}", subject.search(queries, k.parse()?)?),
+            ["search", part] => println!("{}", subject.search(&format!("{data}/{part}"), k.parse()?)?),
             ["resident"] => println!("{{\"bytes\": {}}}", resident()?),
             ref other => return Err(format!("no such command: {}", other.join(" ")).into()),
         }

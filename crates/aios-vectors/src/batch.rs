@@ -11,7 +11,8 @@ use crate::{
     quantize::Vector,
     state::State,
     tables::{
-        ABOUT, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, ROWS, ROWS_NAME, SLOTS, parse_row, write_links, write_row,
+        ABOUT, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, ROWS, ROWS_NAME, SLOTS, parse_row, write_links,
+        write_row,
     },
 };
 

@@ -12,7 +12,9 @@ pub enum VectorError {
         found: usize,
     },
     /// A number is infinite or none.
-    #[error("number {position} of the vector is not finite, so it is near to nothing; the model that made it is at fault")]
+    #[error(
+        "number {position} of the vector is not finite, so it is near to nothing; the model that made it is at fault"
+    )]
     NotFinite {
         /// Where it stands, from 0.
         position: usize,
@@ -29,7 +31,9 @@ pub enum OpenError {
     #[error("an index of {0} dimensions is not possible: it takes 1 to {max}", max = crate::quantize::DIMENSIONS_MAX)]
     Options(usize),
     /// The tables are of another version.
-    #[error("the table vectors.about: the vectors are of format {found}, and this program reads {expected}; use one that does")]
+    #[error(
+        "the table vectors.about: the vectors are of format {found}, and this program reads {expected}; use one that does"
+    )]
     Format {
         /// Format of the tables.
         found: u64,
@@ -94,7 +98,9 @@ pub enum BatchError {
 
 /// Why a batch was not published: another one was, between its making and now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("batch {staged} can't follow batch {memory}, which is in memory; publish each batch right after its commit, and open the index again")]
+#[error(
+    "batch {staged} can't follow batch {memory}, which is in memory; publish each batch right after its commit, and open the index again"
+)]
 pub struct PublishError {
     /// Number of the batch.
     pub staged: u64,

@@ -82,7 +82,9 @@ impl Graph {
                 }
             }
         }
-        found.extend(self.upper.iter().filter(|(_, levels)| levels.iter().any(|links| any(links))).map(|(slot, _)| *slot));
+        found.extend(
+            self.upper.iter().filter(|(_, levels)| levels.iter().any(|links| any(links))).map(|(slot, _)| *slot),
+        );
         found.sort_unstable();
         found.dedup();
         found

@@ -118,7 +118,9 @@ impl Index {
                 let linked = exact(rows, slots, &query, k, &|_| true);
                 let mut nearest = Nearest::new(k);
                 linked.into_iter().for_each(|scored| nearest.push(scored));
-                exact(rows, unlinked.iter().copied(), &query, k, &filter).into_iter().for_each(|scored| nearest.push(scored));
+                exact(rows, unlinked.iter().copied(), &query, k, &filter)
+                    .into_iter()
+                    .for_each(|scored| nearest.push(scored));
                 // Where few pass, the graph's links may lead past them.
                 if nearest.is_full() { nearest.into_sorted() } else { exact(rows, rows.slots(), &query, k, &filter) }
             }

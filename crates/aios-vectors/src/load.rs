@@ -8,8 +8,8 @@ use crate::{
     rows::{Rows, SLOTS_MAX},
     state::State,
     tables::{
-        ABOUT, ABOUT_NAME, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, LINKS_NAME, ROWS, ROWS_NAME, SLOTS, parse_links,
-        parse_row,
+        ABOUT, ABOUT_NAME, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, LINKS_NAME, ROWS, ROWS_NAME, SLOTS,
+        parse_links, parse_row,
     },
 };
 

@@ -66,7 +66,11 @@ impl State {
             self.rows.remove(*slot);
         }
         for (slot, node) in &staged.nodes {
-            if node.is_empty() { self.graph.remove(*slot) } else { self.graph.set(*slot, node) }
+            if node.is_empty() {
+                self.graph.remove(*slot)
+            } else {
+                self.graph.set(*slot, node)
+            }
             if let Way::Graph(unlinked) = &mut self.way {
                 unlinked.remove(slot);
             }

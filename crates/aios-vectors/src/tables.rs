@@ -78,7 +78,8 @@ pub(crate) fn parse_links(slot: u32, row: &[u8]) -> Result<Node, Damage> {
         if usize::from(count) > room(level) {
             return Err(damage(&format!("level {level} has {count} neighbours")));
         }
-        let (links, after) = after.split_at_checked(usize::from(count) * 4).ok_or_else(|| damage("it ends too soon"))?;
+        let (links, after) =
+            after.split_at_checked(usize::from(count) * 4).ok_or_else(|| damage("it ends too soon"))?;
         node.push(links.chunks_exact(4).map(|link| u32::from_le_bytes([link[0], link[1], link[2], link[3]])).collect());
         rest = after;
     }

@@ -77,7 +77,9 @@ fn check(disk: &Disk, told: &Told, acknowledged: usize, what: &str) {
     let database = Database::builder().create_with_backend(disk.copy(None)).unwrap();
     let read = database.begin_read().unwrap();
     let items: BTreeMap<u64, u64> = match read.open_table(ITEMS) {
-        Ok(table) => table.iter().unwrap().map(|row| row.map(|(id, seed)| (id.value(), seed.value())).unwrap()).collect(),
+        Ok(table) => {
+            table.iter().unwrap().map(|row| row.map(|(id, seed)| (id.value(), seed.value())).unwrap()).collect()
+        }
         Err(_) => BTreeMap::new(),
     };
     assert!(told[acknowledged..].contains(&items), "{what}: {} items, {acknowledged} commits", items.len());

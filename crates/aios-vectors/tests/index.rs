@@ -13,9 +13,7 @@ use std::{
 use aios_vectors::{BatchError, Index, OpenError, Options, PublishError, VectorError};
 use proptest::prelude::*;
 use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
-use support::fixture::{
-    DIMENSIONS, change, exact, fill, link_all, memory, open, options, recall, recall_of, vector,
-};
+use support::fixture::{DIMENSIONS, change, exact, fill, link_all, memory, open, options, recall, recall_of, vector};
 
 const NEVER: usize = usize::MAX;
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.rows");
@@ -197,7 +195,11 @@ fn a_batch_that_was_not_published_or_not_committed_is_noticed() {
         let mut batch = index.batch(&write);
         batch.insert(id, &vector(id)).unwrap();
         let staged = batch.finish()?;
-        if commit { write.commit().unwrap() } else { write.abort().unwrap() }
+        if commit {
+            write.commit().unwrap()
+        } else {
+            write.abort().unwrap()
+        }
         Ok::<_, BatchError>(staged)
     };
     let old = staged(1, false).unwrap();

@@ -131,10 +131,8 @@ impl Sums for Avx2 {
                         _mm256_shuffle_epi8(tables[3], _mm256_and_si256(_mm256_srli_epi16::<4>(second), four)),
                     ];
                     // Four numbers of at most 63 fit a byte.
-                    let bytes = _mm256_add_epi8(
-                        _mm256_add_epi8(chosen[0], chosen[1]),
-                        _mm256_add_epi8(chosen[2], chosen[3]),
-                    );
+                    let bytes =
+                        _mm256_add_epi8(_mm256_add_epi8(chosen[0], chosen[1]), _mm256_add_epi8(chosen[2], chosen[3]));
                     even[half] = _mm256_add_epi16(even[half], _mm256_and_si256(bytes, low));
                     odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16::<8>(bytes));
                 }

@@ -76,7 +76,10 @@ impl<'a> Change<'a> {
     fn highest(&self) -> Option<(u32, usize)> {
         let kept = |slot: &u32| self.nodes.get(slot).is_none_or(|node| !node.is_empty());
         let slots = self.rows.slots().filter(|slot| self.graph.is_linked(*slot)).filter(kept);
-        slots.map(|slot| (self.graph.levels(slot) - 1, std::cmp::Reverse(slot))).max().map(|(level, slot)| (slot.0, level))
+        slots
+            .map(|slot| (self.graph.levels(slot) - 1, std::cmp::Reverse(slot)))
+            .max()
+            .map(|(level, slot)| (slot.0, level))
     }
 
     /// Links a slot that is not in the graph.

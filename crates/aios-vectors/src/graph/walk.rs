@@ -109,13 +109,7 @@ impl Walk {
     }
 
     /// Goes down from the highest level to `level`, as near as its links lead.
-    pub(crate) fn descend(
-        &mut self,
-        links: &impl Links,
-        rows: &Rows,
-        aim: &impl Aim,
-        level: usize,
-    ) -> Option<Scored> {
+    pub(crate) fn descend(&mut self, links: &impl Links, rows: &Rows, aim: &impl Aim, level: usize) -> Option<Scored> {
         let (slot, top) = links.entry()?;
         let mut at = Scored { score: aim.score(slot), slot };
         for level in (level..=top).rev().take_while(|level| *level > 0) {

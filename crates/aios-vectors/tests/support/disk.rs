@@ -120,7 +120,9 @@ impl State {
                 change.apply(&mut self.cache, || true);
                 self.pending.push(change);
             }
-            None => std::mem::take(&mut self.pending).iter().for_each(|change| change.apply(&mut self.durable, || true)),
+            None => {
+                std::mem::take(&mut self.pending).iter().for_each(|change| change.apply(&mut self.durable, || true))
+            }
         }
         Ok(())
     }
