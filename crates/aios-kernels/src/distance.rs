@@ -141,8 +141,8 @@ impl Scanned<'_> {
     pub(crate) unsafe fn run<S: Sums>(self) {
         let Scan { tables, slope, offset } = self.scan;
         let groups = self.codes.chunks_exact(self.scan.group_bytes());
-        let factors = self.factors.chunks_exact(GROUP);
-        let estimates = self.estimates.chunks_exact_mut(GROUP);
+        let (factors, _) = self.factors.as_chunks::<GROUP>();
+        let (estimates, _) = self.estimates.as_chunks_mut::<GROUP>();
         let mut sums = [0; GROUP];
         for (((codes, factors), estimates), largest) in groups.zip(factors).zip(estimates).zip(self.largest) {
             // SAFETY: a group has a column for each two tables, and the caller enables the instructions.

@@ -132,10 +132,13 @@ fn resident() -> Outcome<u64> {
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, dimensions, graph_from, vectors, queries, k] = arguments.as_slice() else {
-        return Err("usage: bench FILE DIMENSIONS GRAPH_FROM VECTORS QUERIES K".into());
+    let [path, dimensions, graph_from, data, k] = arguments.as_slice() else {
+        return Err("usage: bench FILE DIMENSIONS GRAPH_FROM DATA K".into());
     };
-    let options = Options { dimensions: dimensions.parse()?, graph_from: graph_from.parse()?, ..Options::default() };
+    let mut options = Options { dimensions: dimensions.parse()?, ..Options::default() };
+    if graph_from != "default" {
+        options.graph_from = graph_from.parse()?;
+    }
     let mut subject = Subject::new(path, options)?;
     for line in stdin().lock().lines() {
         match line?.split_whitespace().collect::<Vec<_>>()[..] {

@@ -57,18 +57,20 @@ impl Codes {
         let chunk = &mut self.chunks[index];
         let group = &mut chunk.codes[at / GROUP * GROUP * rows.width() / 8..];
         let scale = rows.scale(slot);
-        let [mut square, mut sum] = [0.0; 2];
+        // Eight sums, so that no addition waits for the one before.
+        let [mut squares, mut sums] = [[0.0f32; 8]; 2];
         let eights = rows.numbers(slot).chunks_exact(8).zip(self.centre.chunks_exact(8));
         for (column, (numbers, centre)) in eights.enumerate() {
             let mut code = 0;
             for bit in 0..8 {
                 let difference = f32::from(numbers[bit]) * scale - centre[bit];
-                square += difference * difference;
-                sum += difference.abs();
+                squares[bit] += difference * difference;
+                sums[bit] += difference.abs();
                 code |= u8::from(difference > 0.0) << bit;
             }
             group[column * GROUP + at % GROUP] = code;
         }
+        let (square, sum) = (squares.iter().sum::<f32>(), sums.iter().sum::<f32>());
         chunk.factors[at] = if sum > 0.0 { square / sum } else { 0.0 };
     }
 
@@ -130,10 +132,11 @@ fn scan(query: &Query) -> Scan {
     let fours = query.values.chunks_exact(4);
     let step = fours.clone().map(range).fold(f32::MIN_POSITIVE, f32::max) / f32::from(TABLE_MAX);
     let table = |four: &[f32]| -> Table {
-        std::array::from_fn(|bits| {
-            let chosen: f32 = (0..4).filter(|bit| bits >> bit & 1 == 1).map(|bit| four[bit]).sum();
-            ((chosen - lowest(four)) / step).round().clamp(0.0, f32::from(TABLE_MAX)) as u8
-        })
+        let mut chosen = [-lowest(four); 16];
+        for bits in 1..16usize {
+            chosen[bits] = chosen[bits & (bits - 1)] + four[bits.trailing_zeros() as usize];
+        }
+        chosen.map(|chosen| (chosen / step + 0.5).clamp(0.0, f32::from(TABLE_MAX)) as u8)
     };
     // Signs are 1 where a bit is set, and -1 elsewhere: twice what the bits choose, less everything.
     let offset = 2.0 * fours.clone().map(lowest).sum::<f32>() - query.values.iter().sum::<f32>();

@@ -173,7 +173,7 @@ mod tests {
         let mut counts = [0; LEVELS_MAX];
         (0..100_000).for_each(|id| counts[level_of(id)] += 1);
         for (level, expected) in [(0, 93_750), (1, 5_859), (2, 366)] {
-            assert!((counts[level] as f64 / f64::from(expected) - 1.0).abs() < 0.1, "{counts:?}");
+            assert!((counts[level] as f64 / f64::from(expected) - 1.0).abs() < 0.2, "{counts:?}");
         }
     }
 

@@ -22,12 +22,14 @@ pub(crate) struct Rows {
     isa: Isa,
 }
 
+/// Bytes behind the numbers of a row: its scale and its item. Searches go from row to row without an order, and what lies
+/// together comes from memory together.
+const TAIL: usize = 4 + 8;
+
 #[derive(Debug)]
 struct Chunk {
     used: [u64; WORDS],
-    ids: Box<[u64]>,
-    scales: Box<[f32]>,
-    numbers: Box<[i8]>,
+    rows: Box<[i8]>,
 }
 
 impl Rows {
@@ -74,28 +76,47 @@ impl Rows {
         words.enumerate().flat_map(move |(number, word)| ones(of(word)).map(move |bit| number as u32 * 64 + bit))
     }
 
+    /// Bytes of a row.
+    fn stride(&self) -> usize {
+        self.width + TAIL
+    }
+
+    fn row(&self, slot: u32) -> &[i8] {
+        let (chunk, at) = place(slot);
+        &self.chunks[chunk].rows[at * self.stride()..][..self.stride()]
+    }
+
+    fn row_mut(&mut self, slot: u32) -> &mut [i8] {
+        let ((chunk, at), stride) = (place(slot), self.stride());
+        &mut self.chunks[chunk].rows[at * stride..][..stride]
+    }
+
+    /// Bytes of a row's tail.
+    fn tail<const BYTES: usize>(&self, slot: u32, from: usize) -> [u8; BYTES] {
+        let tail = &self.row(slot)[self.width + from..][..BYTES];
+        std::array::from_fn(|at| tail[at].cast_unsigned())
+    }
+
     /// Puts a vector into a slot that is not used. Numbers that are not given are 0.
     pub(crate) fn insert(&mut self, slot: u32, id: u64, scale: f32, numbers: impl Iterator<Item = i8>) {
         let (index, at) = place(slot);
         while self.chunks.len() <= index {
-            self.chunks.push(Chunk::new(self.width));
+            self.chunks.push(Chunk::new(self.stride()));
         }
-        let chunk = &mut self.chunks[index];
-        chunk.used[at / 64] |= 1 << (at % 64);
-        (chunk.ids[at], chunk.scales[at]) = (id, scale);
-        for (to, number) in chunk.numbers[at * self.width..][..self.width].iter_mut().zip(numbers) {
-            *to = number;
-        }
+        self.chunks[index].used[at / 64] |= 1 << (at % 64);
+        let width = self.width;
+        let (row, tail) = self.row_mut(slot).split_at_mut(width);
+        row.iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
+        let bytes = scale.to_le_bytes().into_iter().chain(id.to_le_bytes());
+        tail.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte.cast_signed());
         self.used += 1;
     }
 
     /// Takes a vector away; its bytes are overwritten.
     pub(crate) fn remove(&mut self, slot: u32) {
         let (index, at) = place(slot);
-        let chunk = &mut self.chunks[index];
-        chunk.used[at / 64] &= !(1 << (at % 64));
-        (chunk.ids[at], chunk.scales[at]) = (0, 0.0);
-        chunk.numbers[at * self.width..][..self.width].fill(0);
+        self.chunks[index].used[at / 64] &= !(1 << (at % 64));
+        self.row_mut(slot).fill(0);
         self.used -= 1;
         while self.chunks.last().is_some_and(|chunk| chunk.used == [0; WORDS]) {
             self.chunks.pop();
@@ -103,23 +124,20 @@ impl Rows {
     }
 
     pub(crate) fn id(&self, slot: u32) -> u64 {
-        let (chunk, at) = place(slot);
-        self.chunks[chunk].ids[at]
+        u64::from_le_bytes(self.tail(slot, 4))
     }
 
     pub(crate) fn scale(&self, slot: u32) -> f32 {
-        let (chunk, at) = place(slot);
-        self.chunks[chunk].scales[at]
+        f32::from_le_bytes(self.tail(slot, 0))
     }
 
     pub(crate) fn numbers(&self, slot: u32) -> &[i8] {
-        let (chunk, at) = place(slot);
-        &self.chunks[chunk].numbers[at * self.width..][..self.width]
+        &self.row(slot)[..self.width]
     }
 
-    /// Asks for the numbers of `slot`, which are read soon.
+    /// Asks for the row of `slot`, which is read soon.
     pub(crate) fn ask(&self, slot: u32) {
-        ask(self.numbers(slot));
+        ask(self.row(slot));
     }
 
     /// Cosine of the angle between two vectors.
@@ -142,13 +160,8 @@ impl Rows {
 }
 
 impl Chunk {
-    fn new(width: usize) -> Chunk {
-        Chunk {
-            used: [0; WORDS],
-            ids: vec![0; CHUNK].into(),
-            scales: vec![0.0; CHUNK].into(),
-            numbers: vec![0; CHUNK * width].into(),
-        }
+    fn new(stride: usize) -> Chunk {
+        Chunk { used: [0; WORDS], rows: vec![0; CHUNK * stride].into() }
     }
 }
 

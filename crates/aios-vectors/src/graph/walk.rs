@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    graph::{Graph, Links, room},
+    graph::{Graph, Links},
     nearest::{Nearest, Scored},
     quantize::Query,
     rows::Rows,
@@ -173,5 +173,5 @@ pub(crate) fn search(
     let all = ToQuery { rows, query, filter: &|_| true };
     let Some(at) = walk.descend(graph, rows, &all, 1) else { return Vec::new() };
     let wanted = ToQuery { rows, query, filter };
-    walk.nearest(graph, rows, &wanted, &[at], 0, breadth.max(room(0)))
+    walk.nearest(graph, rows, &wanted, &[at], 0, breadth)
 }
