@@ -3,10 +3,10 @@
 
 import json
 import os
-import sqlite3
 import sys
 import time
 
+import apsw
 import memory_data
 import numpy
 
@@ -35,16 +35,16 @@ class Usearch:
 
 
 class SqliteVec:
-    """sqlite-vec in a file, which compares all vectors."""
+    """sqlite-vec in a file, which compares all vectors. Not every Python's own sqlite3 loads extensions; apsw does."""
 
     find_all = None
 
     def __init__(self, folder, dimensions, _kind):
         import sqlite_vec
 
-        self.database = sqlite3.connect(os.path.join(folder, "vectors.sqlite"))
+        self.database = apsw.Connection(os.path.join(folder, "vectors.sqlite"))
         self.database.enable_load_extension(True)
-        sqlite_vec.load(self.database)
+        self.database.load_extension(sqlite_vec.loadable_path())
         self.database.execute("PRAGMA journal_mode = WAL")
         self.database.execute(f"CREATE VIRTUAL TABLE vectors USING vec0(v float[{dimensions}] distance_metric=cosine)")
 
@@ -102,10 +102,23 @@ def main():
         print(json.dumps(answer(peer, command, rest, Data(data, dimensions), k)), flush=True)
 
 
-def answer(peer, command, rest, Data(data, dimensions), k):
+class Data:
+    """The files of vectors."""
+
+    def __init__(self, folder, dimensions):
+        self.folder, self.dimensions = folder, dimensions
+
+    def batches(self):
+        return memory_data.pieces(os.path.join(self.folder, "vectors"), self.dimensions, BATCH)
+
+    def queries(self, part):
+        return numpy.fromfile(os.path.join(self.folder, part), numpy.float32).reshape(-1, self.dimensions)
+
+
+def answer(peer, command, rest, data, k):
     begin = time.perf_counter()
     if command == "ingest":
-        for first, piece in memory_data.pieces(vectors, dimensions, BATCH):
+        for first, piece in data.batches():
             peer.add(first, piece)
     elif command == "open":
         peer.set_breadth(int(rest[0]))

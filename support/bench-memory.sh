@@ -8,7 +8,7 @@ mkdir -p "${O:=output}/bench"
 peers=${PEER_VENV:-$O/bench/peers}
 if [ ! -x "$peers/bin/python" ]; then
 	python3 -m venv "$peers.new"
-	"$peers.new/bin/pip" install --quiet numpy chromadb==1.5.9 sqlite-vec==0.1.9 usearch==2.26.6
+	"$peers.new/bin/pip" install --quiet numpy apsw chromadb==1.5.9 sqlite-vec==0.1.9 usearch==2.26.6
 	rm -rf "$peers"
 	mv "$peers.new" "$peers"
 fi
