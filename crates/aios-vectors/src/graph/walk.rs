@@ -63,8 +63,7 @@ impl Walk {
 
     /// Whether it is the first time that this search comes to `slot`.
     fn visit(&mut self, slot: u32) -> bool {
-        let visited = &mut self.visited[slot as usize];
-        *visited != std::mem::replace(visited, self.current)
+        std::mem::replace(&mut self.visited[slot as usize], self.current) != self.current
     }
 
     /// Goes along the links of `level` from `from` to what is nearest, and finds the nearest `breadth`.
