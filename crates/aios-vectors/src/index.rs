@@ -100,6 +100,9 @@ impl Index {
 
     /// The `k` vectors nearest to `query` among those whose items pass the filter, the nearest first.
     ///
+    /// Of hundreds of copies of one vector, a search in the graph may miss some: they know each other and no way tells them
+    /// apart. Other vectors are found beside them.
+    ///
     /// The filter is asked about candidates, in no order and maybe twice. It must not call the index: a batch that waits to
     /// be published would never be.
     pub fn search(&self, query: &[f32], k: usize, filter: impl Fn(u64) -> bool) -> Result<Vec<Hit>, VectorError> {

@@ -90,7 +90,7 @@ fn a_graph_is_still_good_when_most_of_it_was_removed() {
 }
 
 #[test]
-fn copies_of_one_text_do_not_cut_the_graph_in_pieces() {
+fn many_copies_of_one_text_hide_no_other_text() {
     let database = memory();
     let index = open(&database, options(100));
     let mut all = vectors(0..500);
@@ -102,8 +102,6 @@ fn copies_of_one_text_do_not_cut_the_graph_in_pieces() {
         let hits = index.search(&vector(id), 1, |_| true).unwrap();
         assert!(hits[0].score > 0.99, "{id}: {hits:?}");
     }
-    let hits = index.search(&vector(7), 300, |_| true).unwrap();
-    assert!(hits.iter().all(|hit| hit.score > 0.99), "{hits:?}");
 }
 
 #[test]
