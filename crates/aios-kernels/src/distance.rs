@@ -138,6 +138,7 @@ impl Scanned<'_> {
     /// # Safety
     /// The instructions of `S` are enabled.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one number of each array at a time is what a compiler vectorizes")]
     pub(crate) unsafe fn run<S: Sums>(self) {
         let Scan { tables, slope, offset } = self.scan;
         let groups = self.codes.chunks_exact(self.scan.group_bytes());
