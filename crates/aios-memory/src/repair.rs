@@ -129,7 +129,9 @@ fn read_tier(
     let mut rows = table.iter()?;
     while let Some(stored) = if backwards { rows.next_back() } else { rows.next() } {
         match row::decode(stored?.1.value()) {
-            Some(item) => salvage.keep(item),
+            Some(item) => {
+                salvage.keep(item);
+            }
             None => salvage.lost += 1,
         }
     }

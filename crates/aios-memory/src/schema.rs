@@ -2,7 +2,7 @@
 //!
 //! A new file goes through the same steps as an old one, from nothing on.
 
-use redb::{Database, ReadableTable as _, TableError, WriteTransaction};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError, WriteTransaction};
 
 use crate::{
     error::StoreError,
@@ -170,7 +170,7 @@ pub(crate) fn damaged(id: u64) -> redb::Error {
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
     use aios_policy::Origin;
-    use redb::{ReadableDatabase as _, ReadableTableMetadata as _, backends::InMemoryBackend};
+    use redb::{ReadableTableMetadata as _, backends::InMemoryBackend};
 
     use super::*;
     use crate::{
