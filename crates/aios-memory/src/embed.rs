@@ -35,7 +35,8 @@ impl RuntimeEmbedder {
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         // The address is only a name: the connector goes to the socket.
-        let channel = Endpoint::from_static("http://runtime").timeout(ANSWER_MAX).connect_with_connector_lazy(connector);
+        let channel =
+            Endpoint::from_static("http://runtime").timeout(ANSWER_MAX).connect_with_connector_lazy(connector);
         RuntimeEmbedder { channel, runtime: Handle::current() }
     }
 }

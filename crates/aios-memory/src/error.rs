@@ -48,7 +48,9 @@ pub enum StoreError {
         reason: String,
     },
     /// The file is of a newer version of this program.
-    #[error("{place}: has schema {found}, and this version knows schemas up to {known}: update aiOS, or use another file")]
+    #[error(
+        "{place}: has schema {found}, and this version knows schemas up to {known}: update aiOS, or use another file"
+    )]
     Newer {
         /// The memory's file.
         place: String,
@@ -66,7 +68,9 @@ pub enum StoreError {
         reason: String,
     },
     /// It is deleted, but its bytes may still be in the file.
-    #[error("deleted, but the file could not be written anew, so bytes of it may still be there; that is done as soon as it can be: {cause}")]
+    #[error(
+        "deleted, but the file could not be written anew, so bytes of it may still be there; that is done as soon as it can be: {cause}"
+    )]
     Unwiped {
         /// Why not.
         cause: Box<StoreError>,

@@ -386,7 +386,9 @@ impl MemoryService for Service {
             erase_request::What::All(_) => Selector::All,
         };
         if matches!(&selector, Selector::Agent(name) | Selector::Source(name) if name.is_empty()) {
-            return Err(Status::invalid_argument("whose items to erase is empty: name an agent or a source, or say all"));
+            return Err(Status::invalid_argument(
+                "whose items to erase is empty: name an agent or a source, or say all",
+            ));
         }
         let items = self.work(move |store| store.erase(selector)).await?;
         tracing::info!(agent = caller.agent, items, "erased");

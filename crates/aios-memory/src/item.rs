@@ -349,9 +349,8 @@ impl Body {
 
     /// The words that it is searched by; empty where it is not.
     pub fn text(&self) -> String {
-        let join = |parts: &[&str]| {
-            parts.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
-        };
+        let join =
+            |parts: &[&str]| parts.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
         match self {
             Body::Event(event) => join(&[&event.category, &event.message]),
             Body::Goal(goal) => join(&[&goal.text, &goal.result]),
@@ -360,9 +359,7 @@ impl Body {
             Body::Decision(decision) => join(&[&decision.question, &decision.chosen, &decision.reason]),
             Body::Pattern(pattern) => pattern.goal.clone(),
             Body::AgentState(_) => String::new(),
-            Body::Procedure(procedure) => {
-                join(&[&procedure.name, &procedure.description, &procedure.steps.join("\n")])
-            }
+            Body::Procedure(procedure) => join(&[&procedure.name, &procedure.description, &procedure.steps.join("\n")]),
             Body::Incident(incident) => {
                 join(&[&incident.title, &incident.description, &incident.cause, &incident.resolution])
             }

@@ -178,8 +178,7 @@ fn carve(bytes: &[u8], salvage: &mut Salvage) -> u64 {
 
 /// Leaves the newest events, as many as the ring holds.
 fn trim_ring(items: &mut BTreeMap<u64, Item>) {
-    let events: Vec<u64> =
-        items.values().filter(|item| item.tier == Tier::Operational).map(|item| item.id).collect();
+    let events: Vec<u64> = items.values().filter(|item| item.tier == Tier::Operational).map(|item| item.id).collect();
     let surplus = events.len().saturating_sub(RING as usize);
     for id in &events[..surplus] {
         items.remove(id);

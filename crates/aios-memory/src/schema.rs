@@ -179,8 +179,7 @@ mod tests {
     };
 
     fn item(id: u64, tier: Tier, body: Body) -> Item {
-        let provenance =
-            Provenance { agent: "task".into(), source: String::new(), origins: [Origin::Model].into() };
+        let provenance = Provenance { agent: "task".into(), source: String::new(), origins: [Origin::Model].into() };
         Item { id, tier, created: 1, updated: 2, content: Content { provenance, body } }
     }
 

@@ -29,10 +29,10 @@ use crate::{
 use writer::Writer;
 
 pub use ageing::Aged;
-pub use erase::Selector;
-pub use read::{Events, KindTotal, View};
 pub(crate) use apply::goal_hash;
+pub use erase::Selector;
 pub(crate) use read::reliability;
+pub use read::{Events, KindTotal, View};
 pub(crate) use writer::{Restored, restore};
 
 /// Changes that may wait.

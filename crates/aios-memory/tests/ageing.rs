@@ -158,7 +158,10 @@ impl Model {
             let expected = self.items.iter().filter(|(_, known)| {
                 known.content.body.kind() == Kind::Task && known.content.body.goal() == Some(goal)
             });
-            assert_eq!(tasks.iter().map(|item| item.id).collect::<Vec<_>>(), expected.map(|(id, _)| *id).collect::<Vec<_>>());
+            assert_eq!(
+                tasks.iter().map(|item| item.id).collect::<Vec<_>>(),
+                expected.map(|(id, _)| *id).collect::<Vec<_>>()
+            );
         }
         let active = self.store.read(|view| view.active_goals(usize::MAX)).unwrap().len();
         let is_open = |known: &&Known| matches!(&known.content.body, Body::Goal(goal) if !goal.status.has_ended());

@@ -54,7 +54,7 @@ fn the_ring_holds_ten_thousand_events_and_one_more_evicts_the_oldest() {
     let writers = (0..8).map(|writer| {
         let store = store.clone();
         let batch = RING / 8;
-        std::thread::spawn(move || (0..batch).for_each(|n| drop(store.put(event(&format!("{writer} {n}"))).unwrap())))
+        std::thread::spawn(move || (0..batch).for_each(|n| assert!(store.put(event(&format!("{writer} {n}"))).is_ok())))
     });
     writers.collect::<Vec<_>>().into_iter().for_each(|writer| writer.join().unwrap());
     let all = Events { limit: usize::MAX, ..Events::default() };
@@ -100,9 +100,8 @@ fn goals_go_on_until_they_end_and_keep_whence_their_words_are() {
         goal.priority = 9;
     }
     let urgent = store.put(urgent).unwrap();
-    let active = || -> Vec<u64> {
-        store.read(|view| view.active_goals(10)).unwrap().iter().map(|item| item.id).collect()
-    };
+    let active =
+        || -> Vec<u64> { store.read(|view| view.active_goals(10)).unwrap().iter().map(|item| item.id).collect() };
     assert_eq!(active(), [urgent, first]);
     time.pass(5);
     let update = GoalUpdate {
@@ -238,7 +237,9 @@ fn a_thousand_writers_at_once_lose_nothing_that_was_acknowledged() {
             let store = store.clone();
             let builder = std::thread::Builder::new().stack_size(128 << 10);
             let work = move || {
-                (0..4).map(|n| (store.put(knowledge(&format!("{writer}"), &format!("{n}"))).unwrap(), writer, n)).collect()
+                (0..4)
+                    .map(|n| (store.put(knowledge(&format!("{writer}"), &format!("{n}"))).unwrap(), writer, n))
+                    .collect()
             };
             builder.spawn(work).unwrap()
         })
@@ -273,8 +274,7 @@ fn the_index_follows_every_change_in_its_transaction() {
     store.write(Write::UpdateGoal(result)).unwrap();
     assert_eq!(search("oiled", Kind::Goal), [goal_id]);
     let followed = index.followed.lock().unwrap();
-    let changed =
-        Change::Words { id: goal_id, text: "quiet\noiled".into(), before: Some("quiet".into()) };
+    let changed = Change::Words { id: goal_id, text: "quiet\noiled".into(), before: Some("quiet".into()) };
     assert_eq!(followed.last(), Some(&changed));
 }
 

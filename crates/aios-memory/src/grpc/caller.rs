@@ -79,7 +79,8 @@ impl Caller {
         if vouches || !self.policy.taint.trusted.contains(origin) {
             return Ok(());
         }
-        let text = format!("{} may not vouch for the origin {origin}: `vouches` in the policy says who may", self.agent);
+        let text =
+            format!("{} may not vouch for the origin {origin}: `vouches` in the policy says who may", self.agent);
         Err(Status::permission_denied(text))
     }
 

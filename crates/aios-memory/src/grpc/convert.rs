@@ -62,11 +62,7 @@ pub(super) fn origins(caller: &Caller, texts: &[String]) -> Result<BTreeSet<Orig
 }
 
 /// A new item's content.
-pub(super) fn content(
-    caller: &Caller,
-    provenance: Option<wire::Provenance>,
-    body: Body,
-) -> Result<Content, Status> {
+pub(super) fn content(caller: &Caller, provenance: Option<wire::Provenance>, body: Body) -> Result<Content, Status> {
     Ok(Content { provenance: self::provenance(caller, provenance)?, body })
 }
 

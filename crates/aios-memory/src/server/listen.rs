@@ -12,11 +12,7 @@ use tokio::{
     sync::watch,
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tonic::{
-    Request, Status,
-    service::interceptor::InterceptedService,
-    transport::Server,
-};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Server};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::grpc::{self, Service, caller::Bearer};

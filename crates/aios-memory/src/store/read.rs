@@ -103,7 +103,8 @@ impl<'s> View<'s> {
         let table = self.transaction.open_table(METRICS).map_err(|error| self.storage(error))?;
         let stored = table.get(name).map_err(|error| self.storage(error))?;
         let stored = stored.ok_or_else(|| StoreError::NoSuch { what: "metric", name: name.to_owned() })?;
-        serde_json::from_slice(stored.value()).map_err(|_| self.damaged(format!("metric {name:?} is not what was written")))
+        serde_json::from_slice(stored.value())
+            .map_err(|_| self.damaged(format!("metric {name:?} is not what was written")))
     }
 
     /// All metrics by name.

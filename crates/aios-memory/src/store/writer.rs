@@ -91,10 +91,7 @@ impl Writer {
 
     /// Does `work` in one transaction, and returns when it is on the disk. A database is not used again after an error:
     /// what it has in memory may differ from what is on the disk.
-    pub fn attempt<T>(
-        &mut self,
-        work: impl FnOnce(&mut Work<'_>) -> Result<T, redb::Error>,
-    ) -> Result<T, StoreError> {
+    pub fn attempt<T>(&mut self, work: impl FnOnce(&mut Work<'_>) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         self.ready()?;
         let shared = self.shared.clone();
         let done = {
