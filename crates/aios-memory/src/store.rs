@@ -129,6 +129,7 @@ pub struct Embedded {
 
 /// What a change did.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it lives as long as one answer, and is nearly always the large one")]
 pub enum Done {
     /// The item as it is now.
     Item(Item),
