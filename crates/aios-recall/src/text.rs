@@ -181,7 +181,8 @@ impl TextWriter<'_> {
             insert_posting(&self.index, &mut self.postings, term, posting)?;
         }
         let forward = Forward { length, terms: counts.into_keys().collect() };
-        self.texts.insert(id, forward.to_bytes().as_slice()).map_err(|error| self.storage(error))?;
+        let outcome = self.texts.insert(id, forward.to_bytes().as_slice()).map(drop);
+        outcome.map_err(|error| self.storage(error))?;
         self.count(self.totals.with(length))
     }
 

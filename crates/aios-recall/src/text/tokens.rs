@@ -40,8 +40,8 @@ pub(super) fn counts(text: &str) -> BTreeMap<String, u32> {
 pub(super) fn query_terms(query: &str) -> Vec<(String, u32)> {
     let mut counts: Vec<(String, u32)> = Vec::new();
     for term in terms(query) {
-        match counts.iter_mut().find(|(other, _)| *other == term) {
-            Some((_, times)) => *times += 1,
+        match counts.iter().position(|(other, _)| *other == term) {
+            Some(place) => counts[place].1 += 1,
             None if counts.len() < MOST_QUERY_TERMS => counts.push((term, 1)),
             None => {}
         }
