@@ -11,7 +11,7 @@ build := support/build.sh
 host := support/host-packages.sh
 vm := support/vm.sh
 
-.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-memory bench-tools fuzz fuzz-policy fuzz-tools configs release-tarball lock pin-buildroot reproducible clean distclean
+.PHONY: all help check test test-boards test-injection demo run up down boot bench bench-boot bench-inference bench-memory bench-retrieval bench-tools fuzz fuzz-policy fuzz-tools configs release-tarball lock pin-buildroot reproducible clean distclean
 .DEFAULT_GOAL := all
 
 all:
@@ -50,6 +50,7 @@ help:
 #:   make fuzz-tools              damaged arguments of all tools for FUZZ_SECONDS
 #:   make bench-boot | bench-inference
 #:   make bench-memory            search among embeddings beside chromadb, sqlite-vec and usearch from the package index
+#:   make bench-retrieval         how well memory finds things: words, vectors, both
 #:   make bench-tools             ledger, tokens and decisions, sandbox (as root)
 #:
 #: Variables
@@ -95,6 +96,9 @@ bench-inference: all
 
 bench-memory:
 	@support/bench-memory.sh
+
+bench-retrieval:
+	@support/bench-retrieval.sh
 
 bench-tools:
 	@support/bench-tools.sh
