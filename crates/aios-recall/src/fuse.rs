@@ -60,7 +60,9 @@ pub fn fuse(vectors: &[(u64, f64)], words: &[(u64, f64)], method: Method) -> Vec
             }
             let part = match method {
                 // Divided by what the first place gives, so that the whole is between 0 and 1.
-                Method::ReciprocalRank { constant, .. } => (constant.max(0.0) + 1.0) / (constant.max(0.0) + 1.0 + place as f64),
+                Method::ReciprocalRank { constant, .. } => {
+                    (constant.max(0.0) + 1.0) / (constant.max(0.0) + 1.0 + place as f64)
+                }
                 Method::WeightedSum { .. } if best > 0.0 => unbounded(*score) / best,
                 Method::WeightedSum { .. } => 0.0,
             };

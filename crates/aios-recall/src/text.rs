@@ -12,14 +12,14 @@ mod tokens;
 
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
-pub use self::{
-    rank::{B, K1},
-    tokens::{MOST_QUERY_TERMS, MOST_TERM_BYTES, MOST_TERMS, terms},
-};
 use self::{
     block::Posting,
     postings::{insert_posting, remove_posting},
     tables::{Forward, Names, STATISTICS_KEY, Totals},
+};
+pub use self::{
+    rank::{B, K1},
+    tokens::{MOST_QUERY_TERMS, MOST_TERM_BYTES, MOST_TERMS, terms},
 };
 
 /// Why an index can't be written or read.

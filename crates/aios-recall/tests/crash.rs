@@ -80,10 +80,16 @@ fn perform(database: &Database, changes: &[(u64, Option<String>)]) -> Option<()>
 
 /// What is on the disk is one of the two, in the table of items and in the index.
 fn check(disk: &Disk, (before, after): &(Items, Option<Items>), what: &str) {
-    let database = Database::builder().create_with_backend(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let database =
+        Database::builder().create_with_backend(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let read = database.begin_read().unwrap();
     let items: Items = match read.open_table(ITEMS) {
-        Ok(table) => table.iter().unwrap().map(|row| row.unwrap()).map(|(id, text)| (id.value(), text.value().to_owned())).collect(),
+        Ok(table) => table
+            .iter()
+            .unwrap()
+            .map(|row| row.unwrap())
+            .map(|(id, text)| (id.value(), text.value().to_owned()))
+            .collect(),
         Err(_) => Items::new(),
     };
     assert!(items == *before || Some(&items) == after.as_ref(), "{what}: neither before nor after");

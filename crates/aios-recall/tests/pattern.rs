@@ -110,12 +110,12 @@ fn reused() -> Vec<(&'static str, &'static str, Value)> {
         ("back up the database", "please backup the db", json!({"target": "/var/backups"})),
         ("list incoming connections", "show inbound connections", json!({"direction": "in"})),
         ("delete all old logs", "remove every outdated log", json!({"older-than": "30d"})),
+        ("stop nginx and start apache", "halt nginx and launch apache", json!({"stop": "nginx", "start": "apache"})),
         (
-            "stop nginx and start apache",
-            "halt nginx and launch apache",
-            json!({"stop": "nginx", "start": "apache"}),
+            "mount /dev/sdb1 on /mnt",
+            "mount /dev/sdc1 on /media/usb",
+            json!({"device": "/dev/sdc1", "at": "/media/usb"}),
         ),
-        ("mount /dev/sdb1 on /mnt", "mount /dev/sdc1 on /media/usb", json!({"device": "/dev/sdc1", "at": "/media/usb"})),
     ]
 }
 
@@ -156,6 +156,8 @@ const REFUSED: &[(&str, &str, Refusal)] = &[
     ("copy /etc/hosts to /backup/hosts", "copy /backup/hosts to /etc/hosts", Refusal::Value),
     ("copy /etc/hosts to /backup/hosts", "move /etc/hosts to /backup/hosts", Refusal::Action),
     ("delete /tmp/old.log", "delete bob", Refusal::Value),
+    ("add user alice to group admins", "add group bob to user wheel", Refusal::Value),
+    ("delete /tmp/old.log", "delete /tmp/old.log *", Refusal::Value),
     ("delete /tmp/old.log", "restore /tmp/old.log", Refusal::Action),
     ("delete /tmp/old.log", "delete everything but /tmp/old.log", Refusal::Limit),
     ("delete /tmp/old.log", "delete /tmp/OLD.log without asking", Refusal::Limit),
@@ -169,7 +171,7 @@ const REFUSED: &[(&str, &str, Refusal)] = &[
     ("is the network up", "is the network down", Refusal::Limit),
     ("check the logs of nginx", "check the logs of apache", Refusal::Value),
     ("restart the container web", "restart the container db1", Refusal::Value),
-    ("restart the container web", "restart the container mail", Refusal::Word),
+    ("restart the container web", "restart the container mail", Refusal::Value),
     ("back up the database", "restore the database", Refusal::Action),
     ("list incoming connections", "list outgoing connections", Refusal::Limit),
     ("list incoming connections", "close incoming connections", Refusal::Action),
@@ -258,7 +260,8 @@ fn goals_that_have_little_in_common_are_unlike() {
 
 #[test]
 fn a_value_that_another_step_has_in_part_is_not_replaced() {
-    let steps = [("service.restart", json!({"unit": "nginx"})), ("log.read", json!({"path": "/var/log/nginx/error.log"}))];
+    let steps =
+        [("service.restart", json!({"unit": "nginx"})), ("log.read", json!({"path": "/var/log/nginx/error.log"}))];
     let known = pattern(1, "restart nginx", &steps);
     assert_eq!(look_up("restart sshd", &known, NEIGHBOUR).refused, [(1, Refusal::Value)]);
     assert_eq!(look_up("please restart nginx", &known, NEIGHBOUR).best.unwrap().steps, known.steps);

@@ -235,8 +235,15 @@ fn names_of_machines_are_found_by_whole_and_part() {
         (0..).zip(texts).for_each(|(id, text)| index().insert(transaction, id, text).unwrap());
     });
     let asked = [
-        ("10.0.0.7", 0), ("sshd", 0), ("ETH0", 1), ("eth", 1), ("error.log", 1), ("/var/log/nginx/error.log", 1), ("e1234", 2),
-        ("1234", 2), ("user name", 2),
+        ("10.0.0.7", 0),
+        ("sshd", 0),
+        ("ETH0", 1),
+        ("eth", 1),
+        ("error.log", 1),
+        ("/var/log/nginx/error.log", 1),
+        ("e1234", 2),
+        ("1234", 2),
+        ("user name", 2),
     ];
     for (query, id) in asked {
         assert_eq!(search(&database, query, 1, |_| true).first().map(|hit| hit.id), Some(id), "{query}");

@@ -63,7 +63,12 @@ mod tests {
         let parts: Vec<_> = ends.sentences.iter().map(|end| &text[..*end]).collect();
         assert_eq!(
             parts,
-            ["One is here.", "One is here. Two is", "One is here. Two is\nthree!", "One is here. Two is\nthree! 四です。"]
+            [
+                "One is here.",
+                "One is here. Two is",
+                "One is here. Two is\nthree!",
+                "One is here. Two is\nthree! 四です。"
+            ]
         );
     }
 

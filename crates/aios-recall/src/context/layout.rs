@@ -44,7 +44,8 @@ pub(super) fn clean(text: &str) -> String {
 /// `, ` and where the text comes from, in characters that can't end the brackets around it.
 fn source(source: &str) -> String {
     let words = clean(source);
-    let words: String = words.chars().map(|char| if matches!(char, '(' | ')' | '\n' | '\t') { ' ' } else { char }).collect();
+    let words: String =
+        words.chars().map(|char| if matches!(char, '(' | ')' | '\n' | '\t') { ' ' } else { char }).collect();
     match words.chars().count() {
         0 => String::new(),
         1..=MOST_SOURCE => format!(", {words}"),

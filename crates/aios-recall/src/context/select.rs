@@ -19,11 +19,7 @@ const MOST_BYTES_OF_TOKEN: usize = 16;
 ///
 /// Each kind that has something to say first gets its share of the budget, then the best of all get what is left. Every
 /// candidate is afterwards either a piece or left out.
-pub fn assemble<P: Clone>(
-    candidates: &[Candidate<P>],
-    counter: &impl TokenCounter,
-    options: &Options,
-) -> Context<P> {
+pub fn assemble<P: Clone>(candidates: &[Candidate<P>], counter: &impl TokenCounter, options: &Options) -> Context<P> {
     let items = Item::sorted(candidates, options);
     let mut reasons = unusable(&items, options);
     let mut choice = Choice::new(&items, &reasons, counter, options);

@@ -42,6 +42,8 @@ pub(super) struct Goal {
     pub limits: Vec<usize>,
     /// Kinds of things, rising, each once, without those that a value makes superfluous.
     pub objects: Vec<usize>,
+    /// Kinds of things in order: with several values, it says which is of which kind.
+    pub object_order: Vec<usize>,
     /// Values and unknown words, in order.
     pub values: Vec<GoalValue>,
     /// Every word that says something, for likeness.
@@ -88,7 +90,8 @@ impl Goal {
                 None => goal.add_value(word, preposition.take()),
             }
         }
-        goal.normal = normal.join(" ");
+        // What has no words is the same goal only where it is the same text.
+        goal.normal = if normal.is_empty() { text.trim().to_owned() } else { normal.join(" ") };
         goal.finish();
         goal
     }
@@ -115,6 +118,7 @@ impl Goal {
 
     fn finish(&mut self) {
         self.looks |= self.actions.is_empty();
+        self.object_order = self.objects.clone();
         self.objects.sort_unstable();
         self.objects.dedup();
         let has = |form| self.values.iter().any(|value| value.form == form);
@@ -132,7 +136,8 @@ fn form_of(word: &Word<'_>) -> Form {
     }
     let has_digit = text.contains(|char: char| char.is_ascii_digit());
     let is_numeric = text.chars().all(|char| char.is_ascii_hexdigit() || matches!(char, '.' | ':' | '/'));
-    if text.contains("://") || text.contains('@') || (has_digit && is_numeric && text.matches(['.', ':']).count() >= 2) {
+    if text.contains("://") || text.contains('@') || (has_digit && is_numeric && text.matches(['.', ':']).count() >= 2)
+    {
         return Form::Address;
     }
     if text.starts_with(['/', '~']) || text.contains('/') {
@@ -149,6 +154,23 @@ fn form_of(word: &Word<'_>) -> Form {
 fn is_amount(text: &str) -> bool {
     let unit = text.trim_start_matches(|char: char| char.is_ascii_digit() || matches!(char, '.' | ','));
     unit.len() <= 3 && unit.chars().all(|char| char.is_alphabetic() || char == '%')
+}
+
+/// A word without punctuation around it. What could be a part of a path or a pattern stays: `/tmp/*` is not `/tmp/`.
+fn trim(word: &str) -> &str {
+    let is_folder = [".", ".."].contains(&word) || word.ends_with("/.") || word.ends_with("/..");
+    if is_folder {
+        return word;
+    }
+    let is_end = |char: char| {
+        let is_bracket = matches!(
+            char,
+            '"' | '\'' | '`' | '(' | ')' | '[' | ']' | '{' | '}' | '“' | '”' | '‘' | '’' | '„' | '«' | '»'
+        );
+        is_bracket || matches!(char, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '，' | '！' | '？')
+    };
+    let trimmed = word.trim_end_matches(is_end).trim_start_matches(|char| is_end(char) && char != '.');
+    ["'s", "’s"].iter().find_map(|end| trimmed.strip_suffix(end)).unwrap_or(trimmed)
 }
 
 /// The words of a goal. What is between quotation marks is one.
@@ -173,11 +195,9 @@ fn split(text: &str) -> Vec<Word<'_>> {
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         rest = after;
-        let is_end = |char: char| !char.is_alphanumeric() && !matches!(char, '/' | '~' | '%' | '-' | '_');
-        let trimmed = word.trim_end_matches(is_end).trim_start_matches(|char| is_end(char) && char != '.');
-        let trimmed = ["'s", "’s"].iter().find_map(|end| trimmed.strip_suffix(end)).unwrap_or(trimmed);
-        if trimmed.contains(char::is_alphanumeric) || trimmed.contains(['/', '~']) {
-            words.push(Word { text: trimmed, lower: trimmed.to_lowercase().replace('’', "'"), is_quoted: false });
+        let text = trim(word);
+        if !text.is_empty() {
+            words.push(Word { text, lower: text.to_lowercase().replace('’', "'"), is_quoted: false });
         }
     }
     words

@@ -40,7 +40,7 @@ const ACTIONS: &[&str] = &[
     "unblock unban",
     "add append",
     "create make generate",
-    "delete remove erase get-rid-of rm wipe",
+    "delete remove erase get-rid rm wipe",
     "clean clear purge prune tidy clean-up free free-up",
     "install",
     "uninstall deinstall",
@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn forms_of_a_word_are_the_same() {
-        for words in [["restarted", "restarting"], ["stopped", "stopping"], ["copies", "copied"], ["denied", "denies"]] {
+        for words in [["restarted", "restarting"], ["stopped", "stopping"], ["copies", "copied"], ["denied", "denies"]]
+        {
             let classes: BTreeSet<_> = words.iter().map(|word| format!("{:?}", class_of(word).unwrap())).collect();
             assert_eq!(classes.len(), 1, "{words:?}: {classes:?}");
         }
@@ -346,11 +347,38 @@ mod tests {
     #[test]
     fn opposites_are_not_the_same() {
         let pairs = [
-            "start stop", "enable disable", "allow deny", "add remove", "open close", "mount unmount", "lock unlock",
-            "connect disconnect", "attach detach", "encrypt decrypt", "upload download", "send receive", "push pull",
-            "import export", "backup restore", "increase decrease", "mute unmute", "install uninstall", "grant revoke",
-            "block unblock", "login logout", "read write", "pause resume", "up down", "before after", "oldest newest",
-            "incoming outgoing", "public private", "all only", "upgrade downgrade", "create delete", "more less",
+            "start stop",
+            "enable disable",
+            "allow deny",
+            "add remove",
+            "open close",
+            "mount unmount",
+            "lock unlock",
+            "connect disconnect",
+            "attach detach",
+            "encrypt decrypt",
+            "upload download",
+            "send receive",
+            "push pull",
+            "import export",
+            "backup restore",
+            "increase decrease",
+            "mute unmute",
+            "install uninstall",
+            "grant revoke",
+            "block unblock",
+            "login logout",
+            "read write",
+            "pause resume",
+            "up down",
+            "before after",
+            "oldest newest",
+            "incoming outgoing",
+            "public private",
+            "all only",
+            "upgrade downgrade",
+            "create delete",
+            "more less",
         ];
         for pair in pairs {
             let (one, other) = pair.split_once(' ').unwrap();

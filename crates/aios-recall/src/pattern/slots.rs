@@ -27,15 +27,14 @@ enum Place {
 }
 
 /// The values of `pattern` that differ from those of `goal`, each with that which stands in its place.
-pub(super) fn align(
-    pattern: &Goal,
-    goal: &Goal,
-    steps: &[Step],
-) -> Result<Vec<(GoalValue, GoalValue)>, Refusal> {
+pub(super) fn align(pattern: &Goal, goal: &Goal, steps: &[Step]) -> Result<Vec<(GoalValue, GoalValue)>, Refusal> {
     if pattern.values.len() != goal.values.len() {
         return only_words_differ(pattern, goal, steps);
     }
     let several = pattern.values.len() > 1;
+    if several && pattern.object_order != goal.object_order {
+        return Err(Refusal::Value);
+    }
     let mut replaced = Vec::new();
     for (old, new) in pattern.values.iter().zip(&goal.values) {
         if !is_same_place(old, new, several) {
@@ -86,14 +85,17 @@ fn check_replacement(
     steps: &[Step],
     (old, new): (&GoalValue, &GoalValue),
 ) -> Result<(), Refusal> {
-    let is_once = |values: &[GoalValue], key: &str| values.iter().filter(|value| value.key == key).count() == 1;
+    let count = |values: &[GoalValue], key: &str| values.iter().filter(|value| value.key == key).count();
+    // Each is in its own goal once and in the other not at all: values that change places mean something else.
+    let is_once =
+        |here: &Goal, there: &Goal, key: &str| count(&here.values, key) == 1 && count(&there.values, key) == 0;
     let is_word = |form| matches!(form, Form::Name | Form::Quoted);
     let fits = old.form == new.form || is_word(old.form) && is_word(new.form);
     match place_of(old, steps) {
         // An option is no value, an adverb no name.
         Place::Clear if new.text.starts_with('-') || is_plain(new) && new.key.ends_with("ly") => Err(Refusal::Word),
         Place::Clear if unit(old) != unit(new) => Err(Refusal::Value),
-        Place::Clear if fits && is_once(&pattern.values, &old.key) && is_once(&goal.values, &new.key) => Ok(()),
+        Place::Clear if fits && is_once(pattern, goal, &old.key) && is_once(goal, pattern, &new.key) => Ok(()),
         Place::Nowhere if is_plain(old) && is_plain(new) => Err(Refusal::Word),
         _ => Err(Refusal::Value),
     }
@@ -160,6 +162,9 @@ fn suffix_of(value: &GoalValue, text: &str) -> Option<&'static str> {
 /// Whether `part` is in `text`, where that is not by chance.
 fn is_part(part: &str, text: &str) -> bool {
     let (part, text) = (part.to_lowercase(), text.to_lowercase());
+    if part.is_empty() {
+        return false;
+    }
     let is_border = |char: Option<char>| char.is_none_or(|char| !char.is_alphanumeric());
     text.match_indices(&part).any(|(at, _)| {
         let is_word = is_border(text[..at].chars().next_back()) && is_border(text[at + part.len()..].chars().next());
@@ -190,7 +195,9 @@ pub(super) fn fill(steps: &[Step], replaced: &[(GoalValue, GoalValue)]) -> Optio
 
 fn fill_value(value: &Value, replaced: &[(GoalValue, GoalValue)]) -> Option<Value> {
     match value {
-        Value::Array(items) => items.iter().map(|item| fill_value(item, replaced)).collect::<Option<_>>().map(Value::Array),
+        Value::Array(items) => {
+            items.iter().map(|item| fill_value(item, replaced)).collect::<Option<_>>().map(Value::Array)
+        }
         Value::Object(fields) => {
             let fields = fields.iter().map(|(key, value)| Some((key.clone(), fill_value(value, replaced)?)));
             fields.collect::<Option<Map<_, _>>>().map(Value::Object)
