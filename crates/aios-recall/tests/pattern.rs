@@ -171,7 +171,7 @@ const REFUSED: &[(&str, &str, Refusal)] = &[
     ("is the network up", "is the network down", Refusal::Limit),
     ("check the logs of nginx", "check the logs of apache", Refusal::Value),
     ("restart the container web", "restart the container db1", Refusal::Value),
-    ("restart the container web", "restart the container mail", Refusal::Value),
+    ("restart the container web", "restart the container frontend", Refusal::Value),
     ("back up the database", "restore the database", Refusal::Action),
     ("list incoming connections", "list outgoing connections", Refusal::Limit),
     ("list incoming connections", "close incoming connections", Refusal::Action),

@@ -123,7 +123,12 @@ impl Goal {
         self.objects.dedup();
         let has = |form| self.values.iter().any(|value| value.form == form);
         let (has_name, has_path) = (has(Form::Name) || has(Form::Quoted), has(Form::Path));
-        self.objects.retain(|object| !(*object == SERVICE && has_name || *object == FILE && has_path));
+        let is_needless = |object: usize| object == SERVICE && has_name || object == FILE && has_path;
+        self.objects.retain(|object| !is_needless(*object));
+        self.object_order.retain(|object| !is_needless(*object));
+        let needless = [SERVICE, FILE].into_iter().filter(|object| is_needless(*object));
+        let needless: Vec<String> = needless.map(|object| format!("{:?}", Class::Object(object))).collect();
+        self.words.retain(|word| !needless.contains(word));
         self.words.sort_unstable();
         self.words.dedup();
     }

@@ -48,8 +48,11 @@ pub enum Survivors {
 }
 
 impl Disk {
+    /// A disk with an empty database on it, whose power goes at that operation from now on.
     pub fn new(cut: Option<(u64, Survivors)>) -> Disk {
         let disk = Disk::default();
+        drop(redb::Database::builder().create_with_backend(disk.clone()).unwrap());
+        disk.state().operations = 0;
         disk.state().cut = cut;
         disk
     }
