@@ -12,7 +12,7 @@ const NOW: i64 = 1_800_000_000_000;
 type Provenance = (Kind, u64, bool);
 
 fn candidate(kind: Kind, id: u64, text: &str, relevance: f64) -> Candidate<Provenance> {
-    let trusted = id % 2 == 0;
+    let trusted = id.is_multiple_of(2);
     Candidate {
         kind,
         id,

@@ -141,7 +141,7 @@ proptest! {
             terms: texts.values().map(|text| terms(text).len() as u64).sum(),
         };
         prop_assert_eq!(index().check(&read).unwrap(), expected);
-        let filter = |id: u64| id % modulus == 0;
+        let filter = |id: u64| id.is_multiple_of(modulus);
         assert_alike(&search(&database, &query, k, filter), &plain(&texts, &query, k, filter));
         for id in 0..40 {
             prop_assert_eq!(index().contains(&read, id).unwrap(), texts.contains_key(&id));
@@ -179,15 +179,16 @@ fn lists_of_many_blocks_are_searched_as_plainly_computed_ones() {
         (chance >> 33) % most
     };
     // Odd numbers rise, even ones fall, so that blocks grow at both ends and split in the middle.
-    for number in 0..1500 {
-        let id = if number % 2 == 0 { 100_000 - number } else { number };
+    for number in 0..1500_u64 {
+        let id = if number.is_multiple_of(2) { 100_000 - number } else { number };
         let mut text = "common".to_owned();
         for _ in 0..next(12) {
             text.push_str(&format!(" w{}", next(4) * next(4) * next(40)));
         }
         texts.insert(id, text);
     }
-    let ids: Vec<u64> = (0..1500).map(|number| if number % 2 == 0 { 100_000 - number } else { number }).collect();
+    let ids: Vec<u64> =
+        (0..1500).map(|number: u64| if number.is_multiple_of(2) { 100_000 - number } else { number }).collect();
     write(&database, |transaction| {
         let mut writer = index().writer(transaction).unwrap();
         ids.iter().for_each(|id| writer.insert(*id, &texts[id]).unwrap());
