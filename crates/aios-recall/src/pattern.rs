@@ -51,7 +51,7 @@ pub struct Options {
     pub likeness: f64,
     /// How much better the best has to be than the next one with another chain.
     pub margin: f64,
-    /// Least [`reliability`] of a pattern.
+    /// Least [`reliability()`] of a pattern.
     pub reliability: f64,
 }
 

@@ -3,15 +3,11 @@
 //! and sync, with all, none or some sectors of what was not synced on the disk.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod support {
-    pub mod disk;
-}
-
 use std::collections::BTreeMap;
 
+use aios_fault_disk::{Disk, Plan, Survivors};
 use aios_recall::text::TextIndex;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use support::disk::{Disk, Survivors};
 
 /// The items themselves, as a user of the index has them.
 const ITEMS: TableDefinition<u64, &str> = TableDefinition::new("items");
@@ -108,7 +104,7 @@ fn check(disk: &Disk, (before, after): &(Items, Option<Items>), what: &str) {
 
 #[test]
 fn items_and_their_words_are_there_together_wherever_the_power_goes() {
-    let disk = Disk::new(None);
+    let disk = Disk::with_database(Plan::Nothing).unwrap();
     let told = life(&disk);
     assert!(told.1.is_none() && told.0.len() > 100, "{}", told.0.len());
     check(&disk.after_power_cut(), &told, "without a failure");
@@ -118,7 +114,7 @@ fn items_and_their_words_are_there_together_wherever_the_power_goes() {
     let (mut kept, mut lost) = (0, 0);
     for number in 1..=operations {
         for survivors in [Survivors::None, Survivors::All, Survivors::Last, Survivors::Some(number)] {
-            let disk = Disk::new(Some((number, survivors)));
+            let disk = Disk::with_database(Plan::Cut(number, survivors)).unwrap();
             let told = life(&disk);
             check(&disk.after_power_cut(), &told, &format!("power cut at operation {number}, {survivors:?}"));
             if told.0.is_empty() { lost += 1 } else { kept += 1 }

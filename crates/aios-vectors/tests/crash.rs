@@ -4,18 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support {
-    pub mod disk;
     pub mod fixture;
 }
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aios_fault_disk::{Disk, Plan, Survivors};
 use aios_vectors::Index;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
-use support::{
-    disk::{Disk, Survivors},
-    fixture::{link_all, open, options, recall, vector},
-};
+use support::fixture::{link_all, open, options, recall, vector};
 
 /// What a memory service keeps beside the vectors: by the item's number, the seed of its vector.
 const ITEMS: TableDefinition<u64, u64> = TableDefinition::new("items");
@@ -55,13 +52,6 @@ fn step(database: &Database, index: &Index, number: u64, told: &mut Told) -> Res
     Ok(())
 }
 
-/// A disk with an empty database, of which the power goes later. (That a new file is whole or not there is its maker's care.)
-fn created(cut_at: Option<(u64, Survivors)>) -> Disk {
-    let disk = Disk::new(None);
-    drop(Database::builder().create_with_backend(disk.clone()).unwrap());
-    disk.copy(cut_at)
-}
-
 /// A life as far as it goes, and how many commits were acknowledged in it.
 fn life(disk: &Disk) -> (Told, usize) {
     let mut told = vec![BTreeMap::new()];
@@ -81,7 +71,7 @@ fn life(disk: &Disk) -> (Told, usize) {
 /// The index finds the items that are there, and these are those of the last commit that was acknowledged, or of the one
 /// that was going on.
 fn check(disk: &Disk, told: &Told, acknowledged: usize, what: &str) {
-    let database = Database::builder().create_with_backend(disk.copy(None)).unwrap();
+    let database = Database::builder().create_with_backend(disk.after_power_cut()).unwrap();
     let read = database.begin_read().unwrap();
     let items: BTreeMap<u64, u64> = match read.open_table(ITEMS) {
         Ok(table) => {
@@ -108,7 +98,7 @@ fn check(disk: &Disk, told: &Told, acknowledged: usize, what: &str) {
 
 #[test]
 fn a_vector_is_there_exactly_when_its_item_is_wherever_the_power_goes() {
-    let disk = created(None);
+    let disk = Disk::with_database(Plan::Nothing).unwrap();
     let (told, acknowledged) = life(&disk);
     assert_eq!(acknowledged, 7);
     check(&disk, &told, acknowledged, "without a failure");
@@ -116,8 +106,8 @@ fn a_vector_is_there_exactly_when_its_item_is_wherever_the_power_goes() {
     assert!(operations > 50, "{operations}");
     let mut cuts = [0; 8];
     for number in 1..=operations {
-        for survivors in [Survivors::None, Survivors::All, Survivors::Some(number)] {
-            let disk = created(Some((number, survivors)));
+        for survivors in [Survivors::None, Survivors::All, Survivors::Last, Survivors::Some(number)] {
+            let disk = Disk::with_database(Plan::Cut(number, survivors)).unwrap();
             let (told, acknowledged) = life(&disk);
             check(&disk, &told, acknowledged, &format!("power cut at operation {number}, {survivors:?} survived"));
             cuts[acknowledged] += 1;

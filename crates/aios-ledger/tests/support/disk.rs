@@ -1,305 +1,31 @@
-//! A disk that fails as disks do: the power goes at any moment, what was not synced is there in part, a write or a sync
-//! fails, there is no room.
-#![allow(dead_code, reason = "each test uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+//! A disk that fails, as the ledger's medium.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    ops::Bound,
-    sync::{Arc, Mutex, MutexGuard},
-};
-
+use aios_fault_disk::Disk;
 use aios_ledger::{Begin, Medium};
-use redb::{BackendError, Builder, Database, StorageBackend};
+use redb::{Builder, Database};
 
-/// What a disk writes whole or not at all, in bytes.
-const SECTOR: usize = 512;
-/// Unit in which room is given out, in bytes.
-const BLOCK: u64 = 4096;
+/// Clones of the disk are the same disk.
+#[derive(Debug)]
+pub struct OnDisk(pub Disk);
 
-/// The disk. Clones are the same disk.
-#[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// What survives a power cut.
-    durable: Vec<u8>,
-    /// What programs see.
-    cache: Vec<u8>,
-    /// What was written since the last sync.
-    pending: Vec<Change>,
-    /// Number of writes, changes of the length and syncs so far.
-    operations: u64,
-    plan: Plan,
-    cut: bool,
-    blocks: BTreeSet<u64>,
-    room: Room,
-    /// Whether the file has its name: before, what is in it is a draft.
-    named: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    /// The draft gets its name. File systems keep that in a journal: it is there or not, and later changes are after it.
-    Name,
-    Length(usize),
-    Write(usize, Vec<u8>),
-}
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Plan {
-    #[default]
-    Nothing,
-    /// The power goes while the operation of this number is done.
-    Cut(u64, Survivors),
-    /// The operation of this number fails. A sync that fails loses what it should have written, and the system takes it
-    /// for written (as Linux does).
-    Fail(u64),
-}
-
-/// What of the unsynced changes is on the disk after a power cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survivors {
-    None,
-    All,
-    /// Each sector or not, by chance.
-    Some(u64),
-    /// What was written last, and nothing before it.
-    Last,
-}
-
-/// How much the disk takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Room {
-    #[default]
-    Endless,
-    /// So many blocks that were ever written.
-    Blocks(usize),
-    /// Files up to this length.
-    Length(u64),
-}
-
-impl Disk {
-    pub fn new(plan: Plan) -> Disk {
-        let disk = Disk::default();
-        disk.state().plan = plan;
-        disk
-    }
-
-    /// The disk after the power came back: what was cached is gone, and nothing goes wrong any more.
-    pub fn after_power_cut(&self) -> Disk {
-        let durable = self.state().durable.clone();
-        let named = self.state().named;
-        let state = State { cache: durable.clone(), durable, named, ..State::default() };
-        Disk(Arc::new(Mutex::new(state)))
-    }
-
-    pub fn operations(&self) -> u64 {
-        self.state().operations
-    }
-
-    pub fn set_room(&self, room: Room) {
-        self.state().room = room;
-    }
-
-    pub fn blocks(&self) -> usize {
-        self.state().blocks.len()
-    }
-
-    pub fn length(&self) -> u64 {
-        self.state().cache.len() as u64
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
-    }
-}
-
-impl Medium for Disk {
+impl Medium for OnDisk {
     fn open(&self, builder: &Builder, begin: Begin<'_>) -> Result<Database, redb::Error> {
-        if !self.state().named {
-            self.state().remove_draft();
-            let database = builder.create_with_backend(self.clone())?;
+        let OnDisk(disk) = self;
+        if !disk.is_named() {
+            disk.remove_draft();
+            let database = builder.create_with_backend(disk.clone())?;
             begin(&database)?;
             database.close()?;
-            self.state().operation(Some(Change::Name))?;
+            disk.give_name()?;
         }
-        Ok(builder.create_with_backend(self.clone())?)
+        Ok(builder.create_with_backend(disk.clone())?)
     }
 
     fn forget(&self) {
-        let mut state = self.state();
-        // Unsynced changes that no sync has failed on stay in the cache.
-        let mut cache = state.durable.clone();
-        state.pending.iter().for_each(|change| change.apply(&mut cache, &mut |_| true));
-        state.cache = cache;
+        self.0.forget();
     }
 
     fn name(&self) -> String {
         "disk".into()
-    }
-}
-
-impl Change {
-    /// Does it to `bytes`, sector by sector as `survives` says.
-    fn apply(&self, bytes: &mut Vec<u8>, survives: &mut dyn FnMut(usize) -> bool) {
-        match self {
-            Change::Name => {}
-            Change::Length(length) => {
-                if survives(0) {
-                    bytes.resize(*length, 0);
-                }
-            }
-            Change::Write(offset, data) => {
-                let mut at = 0;
-                while at < data.len() {
-                    let next = data.len().min(at + SECTOR - (offset + at) % SECTOR);
-                    if survives((offset + at) / SECTOR) {
-                        let end = offset + next;
-                        bytes.resize(bytes.len().max(end), 0);
-                        bytes[offset + at..end].copy_from_slice(&data[at..next]);
-                    }
-                    at = next;
-                }
-            }
-        }
-    }
-}
-
-impl State {
-    /// Counts an operation, and makes it fail where that is planned. `change` is what it does; a sync has none.
-    fn operation(&mut self, change: Option<Change>) -> io::Result<()> {
-        if self.cut {
-            return Err(io::Error::other("no power"));
-        }
-        self.operations += 1;
-        match self.plan {
-            Plan::Cut(number, survivors) if number == self.operations => {
-                self.named |= matches!(change, Some(Change::Name)) && survivors != Survivors::None;
-                self.pending.extend(change);
-                self.cut_power(survivors);
-                return Err(io::Error::other("the power went"));
-            }
-            Plan::Fail(number) if number == self.operations => {
-                if change.is_none() {
-                    self.pending.clear();
-                }
-                return Err(io::Error::other("the disk failed"));
-            }
-            _ => {}
-        }
-        match change {
-            Some(Change::Name) => self.named = true,
-            Some(change) => {
-                self.check_room(&change)?;
-                change.apply(&mut self.cache, &mut |_| true);
-                self.pending.push(change);
-            }
-            None => {
-                let pending = std::mem::take(&mut self.pending);
-                pending.iter().for_each(|change| change.apply(&mut self.durable, &mut |_| true));
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_draft(&mut self) {
-        self.durable.clear();
-        self.cache.clear();
-        self.pending.clear();
-    }
-
-    fn cut_power(&mut self, survivors: Survivors) {
-        self.cut = true;
-        let pending = std::mem::take(&mut self.pending);
-        let last = pending.len().saturating_sub(1);
-        let mut chance = if let Survivors::Some(seed) = survivors { seed } else { 0 };
-        for (index, change) in pending.iter().enumerate() {
-            change.apply(&mut self.durable, &mut |_| match survivors {
-                Survivors::None => false,
-                Survivors::All => true,
-                Survivors::Last => index == last,
-                Survivors::Some(_) => {
-                    // SplitMix64.
-                    chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    let mut mixed = chance;
-                    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                    (mixed ^ (mixed >> 31)) & 1 == 0
-                }
-            });
-        }
-    }
-
-    fn check_room(&mut self, change: &Change) -> io::Result<()> {
-        let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
-        match (self.room, change) {
-            (Room::Length(most), Change::Length(length)) if *length as u64 > most => return full(),
-            (room, Change::Write(offset, data)) => {
-                let first = *offset as u64 / BLOCK;
-                let last = (*offset + data.len()).saturating_sub(1) as u64 / BLOCK;
-                let new = (first..=last).filter(|block| !self.blocks.contains(block)).count();
-                if matches!(room, Room::Blocks(most) if self.blocks.len() + new > most) {
-                    return full();
-                }
-                self.blocks.extend(first..=last);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.length())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
-        let offset = offset as usize;
-        let bytes = state.cache.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.state().operation(Some(Change::Length(len as usize)))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.state().operation(None)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.state().operation(Some(Change::Write(offset as usize, data.to_vec())))
-    }
-
-    // One process has this disk: no lock is ever held elsewhere.
-    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(false)
     }
 }
