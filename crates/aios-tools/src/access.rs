@@ -46,9 +46,6 @@ pub struct Access {
     /// the call is refused.
     #[serde(default)]
     pub whole: Vec<PathBuf>,
-    /// Folders of the arguments that are gone through with all below. Who may has the same rights to what is below.
-    #[serde(default)]
-    pub through: Vec<PathBuf>,
     /// What the policy denies below the folders that are shown; the pipeline fills it in. Nothing is seen of it.
     #[serde(default)]
     pub hidden: Vec<PathBuf>,
@@ -145,14 +142,6 @@ impl Access {
     pub fn reads(self, path: &AbsolutePath) -> Self {
         let mut with = self.and(format!("fs:read:{path}"));
         with.read.push(path.as_path().to_owned());
-        with
-    }
-
-    /// Reading the argument `path` and, where that is a folder, all below, which takes `fs:read:<path>/**` too.
-    #[must_use]
-    pub fn reads_through(self, path: &AbsolutePath) -> Self {
-        let mut with = self.reads(path);
-        with.through.push(path.as_path().to_owned());
         with
     }
 

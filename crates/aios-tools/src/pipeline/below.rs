@@ -1,6 +1,6 @@
-//! What lies below the folders of a call: who may go through it, and which of it is denied.
+//! What lies below the folders of a call: who may take it, and which of it is denied.
 //!
-//! A right to a folder is none to what lies in it. So a call that goes through one, or takes it as a whole, needs both.
+//! A right to a folder is none to what lies in it. So a call that takes one as a whole needs both.
 //!
 //! A folder is shown with all below it, and a capability for the folder says nothing of what is denied further down. So
 //! that is hidden from the call: its sandbox shows an empty folder or file in its place, or the same thing read-only
@@ -19,10 +19,10 @@ use crate::access::Access;
 /// Most files and folders of one call that are hidden; where there are more, it is refused.
 const HIDDEN_MAX: usize = 1024;
 
-/// Adds the capabilities for all that is below the folders that `access` goes through or takes as a whole, as the disk is
-/// now: those that it has for the folders themselves.
+/// Adds the capabilities for all that is below the folders that `access` takes as a whole, as the disk is now: those that
+/// it has for the folders themselves.
 pub(super) fn extend(access: &mut Access) {
-    for folder in access.through.iter().chain(&access.whole).filter(|path| is_folder(path)) {
+    for folder in access.whole.iter().filter(|path| is_folder(path)) {
         for action in ["read", "write"] {
             let capability = format!("fs:{action}:{}", folder.display());
             if access.capabilities.contains(&capability) && !access.below.contains(&capability) {
@@ -172,22 +172,20 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_through_a_folder_needs_the_right_to_all_below_and_for_a_file_the_right_to_that() {
+    fn who_takes_a_folder_needs_the_right_to_all_below_and_for_a_file_the_right_to_that() {
         let (_kept, base) = tree();
-        let wanted = |action: &str, name: &str, of: fn(&mut Access, PathBuf)| {
+        let wanted = |action: &str, name: &str| {
             let path = format!("{base}/{name}");
             let mut access = Access::needs(format!("fs:{action}:{path}"));
-            of(&mut access, path.into());
+            access.whole.push(path.into());
             extend(&mut access);
             let wanted = access.wanted().expect("capabilities").iter().map(ToString::to_string).collect::<Vec<_>>();
             wanted.into_iter().map(|capability| capability.replace(&base, "")).collect::<Vec<_>>()
         };
-        let through = |access: &mut Access, path| access.through.push(path);
-        let whole = |access: &mut Access, path| access.whole.push(path);
-        assert_eq!(wanted("read", "www", through), ["fs:read:/www", "fs:read:/www/**"]);
-        assert_eq!(wanted("write", "www", whole), ["fs:write:/www", "fs:write:/www/**"]);
-        assert_eq!(wanted("read", "hosts", through), ["fs:read:/hosts"]);
-        assert_eq!(wanted("write", "gone", whole), ["fs:write:/gone"]);
+        assert_eq!(wanted("read", "www"), ["fs:read:/www", "fs:read:/www/**"]);
+        assert_eq!(wanted("write", "www"), ["fs:write:/www", "fs:write:/www/**"]);
+        assert_eq!(wanted("read", "hosts"), ["fs:read:/hosts"]);
+        assert_eq!(wanted("write", "gone"), ["fs:write:/gone"]);
     }
 
     #[test]

@@ -75,8 +75,7 @@ impl Tool for List {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        let through = if input.depth.get() > 1 { Access::reads_through } else { Access::reads };
-        through(Access::default(), &input.path)
+        Access::default().reads(&input.path)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {

@@ -56,7 +56,7 @@ impl Tool for Baseline {
     fn access(input: &Input) -> Access {
         let access =
             Access::needs(format!("sec:baseline:{}", input.name)).changes(snapshot::FOLDER).with(Privilege::ReadAll);
-        input.paths.iter().fold(access, Access::reads_through)
+        input.paths.iter().fold(access, Access::reads)
     }
 
     fn inverse(input: &Input, _: &Host) -> Result<Inverse, ToolError> {

@@ -79,7 +79,7 @@ impl Tool for CheckBaseline {
 
     fn access(input: &Input) -> Access {
         let access = Access::needs(format!("sec:check:{}", input.name)).sees(snapshot::FOLDER).with(Privilege::ReadAll);
-        input.paths.iter().fold(access, Access::reads_through)
+        input.paths.iter().fold(access, Access::reads)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {
