@@ -4,6 +4,7 @@
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
+support/host-packages.sh build venv
 mkdir -p "${O:=output}/bench"
 peers=${PEER_VENV:-$O/bench/peers}
 if [ ! -x "$peers/bin/python" ]; then

@@ -3,6 +3,7 @@
 # the full-text index is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+support/host-packages.sh build venv
 mkdir -p "${O:=output}/bench" "${DL_DIR:=dl}/retrieval"
 O=$(cd "$O" && pwd) data=$(cd "$DL_DIR/retrieval" && pwd)
 program=${CARGO_TARGET_DIR:-target}/release/examples

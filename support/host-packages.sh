@@ -50,10 +50,9 @@ packages_of() {
 		# Approval over MQTT is tried with a real broker.
 		echo 'mosquitto /usr/sbin/mosquitto'
 		;;
-	injection)
-		echo 'python3-venv :venv'
-		echo 'iproute2 ip'
-		;;
+	# Python programs from the package index, in an environment of their own.
+	venv) echo 'python3-venv :venv' ;;
+	injection) echo 'iproute2 ip' ;;
 	# Programs of the other architecture.
 	emulate) echo 'qemu-user-static :emulator' ;;
 	buildroot)

@@ -8,7 +8,7 @@ if [ "$(id -u)" != 0 ]; then
 	echo "make test-injection: needs root, for namespaces and users of its own: sudo make test-injection" >&2
 	exit 1
 fi
-support/host-packages.sh build injection
+support/host-packages.sh build venv injection
 here=benches/injection
 mkdir -p "${O:=output}/injection"
 venv=$O/injection/venv

@@ -34,6 +34,10 @@ impl Prepared {
     }
 }
 
+fn refused(message: String) -> Refusal {
+    Refusal::new(Stage::Inverse, message, "nothing was changed; a call that can't be undone is not made")
+}
+
 impl Pipeline {
     /// Keeps what undoes the call.
     pub(super) fn prepare(
@@ -48,10 +52,6 @@ impl Pipeline {
         if !spec.reversible {
             return Ok(Prepared::Nothing);
         }
-        let refused = |message: String| {
-            let hint = "nothing was changed; a call that can't be undone is not made";
-            Refusal::new(Stage::Inverse, message, hint)
-        };
         let folder = self.journal.begin(call_id).map_err(|error| refused(error.to_string()))?;
         let kept = self.keep(recorded, call_id, agent, formed, shown, folder);
         if !matches!(kept, Ok(Prepared::Kept(_))) {
@@ -70,7 +70,6 @@ impl Pipeline {
         folder: PathBuf,
     ) -> Result<Prepared, Refusal> {
         let spec = formed.tool.spec;
-        let refused = |message: String| Refusal::new(Stage::Inverse, message, "nothing was changed");
         let job = Job::Prepare { tool: spec.name.to_owned(), arguments: formed.arguments.clone() };
         let journal = Some(JournalView { folder, writable: true });
         let work = Work { access: &formed.access, journal, job: &job, timeout: PREPARE_TIMEOUT };
