@@ -1,7 +1,12 @@
 //! What a tool is, and tools of all kinds behind one face.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use aios_plugins::schema::Checker;
 pub use aios_policy::Risk;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -188,9 +193,26 @@ impl Entry {
         (self.output_schema)()
     }
 
-    /// What a call touches; an error where the arguments are not this tool's.
+    /// What a call touches; an error where the arguments are not this tool's: not of its types, or not as its schema says.
     pub fn access(&self, arguments: &Value) -> Result<Access, ToolError> {
-        (self.access)(arguments)
+        let access = (self.access)(arguments)?;
+        match self.checker()?.violation(arguments) {
+            None => Ok(access),
+            Some(violation) => Err(ToolError::new(Code::InvalidArgument, violation)),
+        }
+    }
+
+    /// Checks what types alone don't say: lengths, ranges, patterns. Made at a tool's first call, and kept.
+    fn checker(&self) -> Result<Arc<Checker>, ToolError> {
+        static CHECKERS: Mutex<BTreeMap<&str, Arc<Checker>>> = Mutex::new(BTreeMap::new());
+        let known = || CHECKERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(checker) = known().get(self.spec.name) {
+            return Ok(checker.clone());
+        }
+        let unusable = |error| ToolError::new(Code::Failed, format!("the schema of {}: {error}", self.spec.name));
+        let checker = Arc::new(Checker::new(self.input_schema().as_value()).map_err(unusable)?);
+        known().insert(self.spec.name, checker.clone());
+        Ok(checker)
     }
 
     /// What would undo a call now.

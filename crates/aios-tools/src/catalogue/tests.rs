@@ -50,6 +50,41 @@ fn every_example_fits_the_schema_and_needs_what_the_spec_says() {
     }
 }
 
+/// A value that breaks a bound which `schema` sets beside its type.
+fn out_of_bounds(schema: &Value) -> Option<Value> {
+    let bound = |name: &str| schema[name].as_u64().and_then(|bound| usize::try_from(bound).ok());
+    match schema["type"].as_str().or_else(|| schema["type"][0].as_str())? {
+        "string" => match (bound("maxLength"), bound("minLength")) {
+            (Some(most), _) if most < 1 << 20 => Some("a".repeat(most + 1).into()),
+            (_, Some(1..)) => Some("".into()),
+            _ => None,
+        },
+        "array" => bound("maxItems").map(|most| vec![Value::Null; most + 1].into()),
+        "integer" => Some((schema["maximum"].as_i64()? + 1).into()),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_breaks_a_bound_of_the_schema_is_refused_before_the_tool_runs() {
+    let mut tried = 0;
+    for tool in all() {
+        let arguments: Value = serde_json::from_str(tool.spec.examples[0].arguments).expect(tool.spec.name);
+        let schema = tool.input_schema();
+        for (name, of) in schema.as_value()["properties"].as_object().into_iter().flatten() {
+            let Some(value) = out_of_bounds(of) else { continue };
+            let mut broken = arguments.clone();
+            broken[name] = value;
+            assert!(tool.access(&broken).is_err(), "{}: {name}", tool.spec.name);
+            tried += 1;
+        }
+    }
+    assert!(tried > 40, "{tried} bounds");
+    let search = find("fs.search").expect("fs.search");
+    let error = search.access(&serde_json::json!({"path": "/etc", "pattern": ""})).expect_err("an empty pattern");
+    assert!(error.message.starts_with("/pattern: "), "{error}");
+}
+
 #[test]
 fn names_for_clients_of_mcp_are_unique_and_needs_are_patterns() {
     let names: BTreeSet<String> = all().map(|tool| aios_mcp::plain_name(tool.spec.name)).collect();
