@@ -18,7 +18,8 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
 	"$venv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r "$here/requirements.txt"
 	cp "$here/requirements.txt" "$venv/requirements.txt"
 fi
-cargo build --locked --quiet -p aios
+# As the tests build it, so that nothing is compiled twice.
+cargo build --locked --quiet --workspace --bin aios
 program=${CARGO_TARGET_DIR:-target}/debug/aios
 # shellcheck disable=SC2086 # a list
 PYTHONDONTWRITEBYTECODE=1 exec unshare --mount --net "$venv/bin/python" "$here/injection.py" "$(realpath "$program")" \
