@@ -32,7 +32,7 @@ check_other_targets() {
 check_deny() {
 	local deny=$TOOLS/bin/cargo-deny
 	if ! "$deny" --version 2>/dev/null | grep -q " $CARGO_DENY\$"; then
-		cargo install --locked --quiet --root "$TOOLS" "cargo-deny@$CARGO_DENY"
+		cargo install --locked --quiet --debug --root "$TOOLS" "cargo-deny@$CARGO_DENY"
 	fi
 	"$deny" --log-level error check bans licenses sources
 	local log=$BUILD_DIR/advisories.log
