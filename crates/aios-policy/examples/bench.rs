@@ -62,6 +62,7 @@ fn decisions() {
             tool: "fs.read",
             risk: Risk::Low,
             needs: &needs,
+            through: &[],
             sinks: &["/path"],
             taint: &taint,
             token: None,

@@ -46,6 +46,9 @@ pub struct Request<'a> {
     pub risk: Risk,
     /// What the call needs with these arguments. None at all is refused: every tool needs something.
     pub needs: &'a [Capability],
+    /// What the call looks through: all that is below a folder. Each has to be covered as a need has; but where a part of it
+    /// is denied, that refuses nothing: whoever runs the call hides the part.
+    pub through: &'a [Capability],
     /// JSON pointers of the tool's dangerous arguments.
     pub sinks: &'a [&'a str],
     /// Where the arguments come from.
@@ -165,19 +168,18 @@ fn capability(policy: &Policy, grants: &Grants, request: &Request<'_>) -> Result
     if request.token.is_some_and(|token| !token.allows_tool(request.tool)) {
         return refused(Vec::new(), explain::tool_not_in_token(request.tool));
     }
-    let covered = |need: &&Capability| match request.token {
-        None => grants.hold(policy, request.agent, need, request.now),
-        Some(token) => {
-            token.covers(need)
-                && grants.hold(policy, token.issuer(), need, request.now)
-                && policy.denied(request.agent, need).is_none()
-        }
+    let holder = request.token.map_or(request.agent, Verified::issuer);
+    let covered = |need: &Capability| {
+        request.token.is_none_or(|token| token.covers(need)) && grants.give(policy, holder, need, request.now)
     };
-    let missing: Vec<Capability> = request.needs.iter().filter(|need| !covered(need)).cloned().collect();
+    let denied = |need: &Capability| [request.agent, holder].iter().any(|agent| policy.denied(agent, need).is_some());
+    let needs = request.needs.iter().filter(|need| !covered(need) || denied(need));
+    let through = request.through.iter().filter(|need| !covered(need));
+    let missing: Vec<Capability> = needs.chain(through).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let hint = explain::missing(policy, grants, request, &missing);
+    let hint = explain::missing(policy, request, &missing);
     refused(missing, hint)
 }
 

@@ -10,7 +10,6 @@ use aios_core::quantity::HumanDuration;
 use crate::{
     capability::Capability,
     decide::Request,
-    grants::Grants,
     policy::{DEVICE_POLICY, Policy, is_agent_name},
     rate::Rate,
     taint::Origin,
@@ -45,23 +44,24 @@ pub(crate) fn tool_not_in_token(tool: &str) -> String {
 }
 
 /// What would let each missing capability pass.
-pub(crate) fn missing(policy: &Policy, grants: &Grants, request: &Request<'_>, missing: &[Capability]) -> String {
+pub(crate) fn missing(policy: &Policy, request: &Request<'_>, missing: &[Capability]) -> String {
     let mut sentences: Vec<String> =
-        missing.iter().take(EXPLAINED).map(|need| one_missing(policy, grants, request, need)).collect();
+        missing.iter().take(EXPLAINED).map(|need| one_missing(policy, request, need)).collect();
     if missing.len() > EXPLAINED {
         sentences.push(format!("{} more capabilities are missing", missing.len() - EXPLAINED));
     }
     sentences.join("; ")
 }
 
-fn one_missing(policy: &Policy, grants: &Grants, request: &Request<'_>, need: &Capability) -> String {
+fn one_missing(policy: &Policy, request: &Request<'_>, need: &Capability) -> String {
+    let looked_through = request.through.contains(need);
     let denied = |agent: &str| {
-        let line = policy.denied(agent, need)?;
+        let line = policy.denied(agent, need).filter(|line| !looked_through || line.covers(need))?;
         let section = if policy.deny.contains(line) { "deny".to_owned() } else { format!("agents.{agent}.deny") };
         Some(format!("{need} is refused by the line {line} of {section} in the policy; no grant changes that"))
     };
     let Some(token) = request.token else {
-        return denied(request.agent).unwrap_or_else(|| lacks(request.agent, need));
+        return denied(request.agent).unwrap_or_else(|| lacks(policy, request.agent, need));
     };
     if let Some(denied) = denied(request.agent).or_else(|| denied(token.issuer())) {
         return denied;
@@ -69,16 +69,17 @@ fn one_missing(policy: &Policy, grants: &Grants, request: &Request<'_>, need: &C
     if !token.covers(need) {
         return format!("the token does not hand on {need}: ask {:?} for one that does", token.issuer());
     }
-    debug_assert!(!grants.hold(policy, token.issuer(), need, request.now), "it would not be missing");
-    format!("the token hands on what its issuer has not got: {}", lacks(token.issuer(), need))
+    format!("the token hands on what its issuer has not got: {}", lacks(policy, token.issuer(), need))
 }
 
-fn lacks(agent: &str, need: &Capability) -> String {
-    format!(
-        "agent {agent:?} lacks {need}: allow it for an hour with `{}`, or for good by the line {:?} in agents.{agent}.capabilities of {DEVICE_POLICY}",
-        grant_command(agent, need),
-        need.to_string(),
-    )
+fn lacks(policy: &Policy, agent: &str, need: &Capability) -> String {
+    let line = format!("the line {:?} in agents.{agent}.capabilities of {DEVICE_POLICY}", need.to_string());
+    // Nobody grants what is denied to anybody in part.
+    if policy.denied(agent, need).is_some() {
+        return format!("agent {agent:?} lacks {need}: allow it by {line}; what is denied of it stays hidden");
+    }
+    let command = grant_command(agent, need);
+    format!("agent {agent:?} lacks {need}: allow it for an hour with `{command}`, or for good by {line}")
 }
 
 /// The command that allows it for an hour, as a shell takes it.

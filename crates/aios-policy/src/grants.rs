@@ -168,9 +168,14 @@ impl Grants {
 
     /// Whether an agent may do this by the policy, or by a grant whose giver may do it by the policy.
     pub fn hold(&self, policy: &Policy, agent: &str, need: &Capability, now: Timestamp) -> bool {
+        policy.denied(agent, need).is_none() && self.give(policy, agent, need, now)
+    }
+
+    /// The same, whatever is denied to the agent itself.
+    pub(crate) fn give(&self, policy: &Policy, agent: &str, need: &Capability, now: Timestamp) -> bool {
         let holds = |grant: &Grant| grant.capability.covers(need) && policy.holds(&grant.granted_by, need);
         let granted = || policy.agents.contains_key(agent) && self.of(agent, now).any(holds);
-        policy.holds(agent, need) || (policy.denied(agent, need).is_none() && granted())
+        policy.lists(agent, need) || granted()
     }
 }
 

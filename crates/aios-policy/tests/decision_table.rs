@@ -119,15 +119,19 @@ fn merged(texts: &[&str]) -> toml::Table {
     table
 }
 
-/// The needs of a tool for each class of arguments.
-fn needs(actions: &[&str]) -> Vec<Vec<String>> {
+/// The needs of a tool for each class of arguments, and what it looks through.
+fn needs(actions: &[&str]) -> Vec<(Vec<String>, Vec<String>)> {
     let exact = |path: &str, name: &str| -> Vec<String> {
         let resource = |action: &str| if action.starts_with("fs:") { path.to_owned() } else { name.to_owned() };
         actions.iter().map(|action| format!("{action}:{}", resource(action))).collect()
     };
-    let mut all: Vec<Vec<String>> = RESOURCES.iter().map(|(path, name)| exact(path, name)).collect();
+    let mut all: Vec<_> = RESOURCES.iter().map(|(path, name)| (exact(path, name), Vec::new())).collect();
     if actions.iter().all(|action| action.starts_with("fs:")) {
-        all.extend(TREES.iter().map(|tree| actions.iter().map(|action| format!("{action}:{tree}/**")).collect()));
+        for tree in TREES {
+            let below: Vec<String> = actions.iter().map(|action| format!("{action}:{tree}/**")).collect();
+            all.push((exact(tree, ""), below.clone()));
+            all.push((below, Vec::new()));
+        }
     }
     all
 }
@@ -200,6 +204,7 @@ struct Row<'a> {
     tool: &'a str,
     risk: Risk,
     needs: &'a [String],
+    through: &'a [String],
     sinks: &'a [&'a str],
     origin: &'a str,
     token: Option<&'a Verified>,
@@ -209,6 +214,7 @@ fn decided(policy: &Policy, grants: &Grants, row: &Row<'_>) -> Decision {
     // A need with a wildcard is one of a tool that walks; the others mean what they say.
     let need = |text: &String| if text.contains('*') { text.parse() } else { Capability::literal(text) }.unwrap();
     let needs: Vec<Capability> = row.needs.iter().map(need).collect();
+    let through: Vec<Capability> = row.through.iter().map(need).collect();
     // Only the sinks come from there: what else is in the arguments makes no difference.
     let mut taint = Taint::of(Origin::Web);
     for sink in ["/path", "/mode"] {
@@ -219,6 +225,7 @@ fn decided(policy: &Policy, grants: &Grants, row: &Row<'_>) -> Decision {
         tool: row.tool,
         risk: row.risk,
         needs: &needs,
+        through: &through,
         sinks: row.sinks,
         taint: &taint,
         token: row.token,
@@ -264,8 +271,9 @@ fn table(texts: &[&str]) -> [usize; 3] {
         };
         let token = if let Way::Token(token) = &way { Some(made(token, agent)) } else { None };
         for (tool, risk, actions, sinks) in TOOLS {
-            for (needs, origin) in needs(actions).iter().flat_map(|needs| ORIGINS.map(|origin| (needs, origin))) {
-                let row = Row { agent, tool, risk, needs, sinks, origin, token: token.as_ref() };
+            for (class, origin) in needs(actions).iter().flat_map(|class| ORIGINS.map(|origin| (class, origin))) {
+                let (needs, through) = class;
+                let row = Row { agent, tool, risk, needs, through, sinks, origin, token: token.as_ref() };
                 let mut pointers: BTreeSet<&str> = sinks.iter().copied().collect();
                 let rule = policy.tools.get(tool);
                 pointers.extend(rule.iter().flat_map(|rule| &rule.sinks).map(String::as_str));
@@ -274,12 +282,13 @@ fn table(texts: &[&str]) -> [usize; 3] {
                     tool,
                     risk: risk as usize,
                     needs,
+                    through,
                     sinks: &pointers.iter().map(|pointer| (*pointer, origin)).collect::<Vec<_>>(),
                     token: if let Way::Token(token) = &way { Some(token.clone()) } else { None },
                     granted: if let Way::Granted(capabilities) = way { capabilities } else { &[] },
                 };
                 let (found, expected) = (shown(decided(&policy, &grants, &row)), oracle.decide(&call));
-                assert_eq!(found, expected, "{agent} {tool} {needs:?} from {origin}, token: {token:?}");
+                assert_eq!(found, expected, "{agent} {tool} {class:?} from {origin}, token: {token:?}");
                 outcomes[match found {
                     Expected::Allow => 0,
                     Expected::Approve(_) => 1,
@@ -346,8 +355,8 @@ fn a_grant_of_what_is_missing_lets_the_call_pass_the_capabilities() {
     let (mut helped, mut hopeless) = (0, 0);
     for agent in policy.agents.keys().filter(|agent| *agent != "operator") {
         for (tool, risk, actions, sinks) in TOOLS {
-            for needs in needs(actions) {
-                let row = Row { agent, tool, risk, needs: &needs, sinks, origin: "model", token: None };
+            for (needs, _) in needs(actions).into_iter().filter(|(_, through)| through.is_empty()) {
+                let row = Row { agent, tool, risk, needs: &needs, through: &[], sinks, origin: "model", token: None };
                 let Decision::Deny(denial) = decided(&policy, &Grants::default(), &row) else { continue };
                 if denial.missing.is_empty() {
                     continue;

@@ -46,6 +46,9 @@ pub struct Access {
     /// the call is refused.
     #[serde(default)]
     pub whole: Vec<PathBuf>,
+    /// Folders of the arguments that are looked through, with all below. What the policy denies of that is hidden.
+    #[serde(default)]
+    pub through: Vec<PathBuf>,
     /// What the policy denies below the folders that are shown; the pipeline fills it in. Nothing is seen of it.
     #[serde(default)]
     pub hidden: Vec<PathBuf>,
@@ -142,6 +145,14 @@ impl Access {
     pub fn reads(self, path: &AbsolutePath) -> Self {
         let mut with = self.and(format!("fs:read:{path}"));
         with.read.push(path.as_path().to_owned());
+        with
+    }
+
+    /// Looking through the argument `path`, which takes `fs:read:<path>` and, where that is a folder, `fs:read:<path>/**`.
+    #[must_use]
+    pub fn looks_through(self, path: &AbsolutePath) -> Self {
+        let mut with = self.reads(path);
+        with.through.push(path.as_path().to_owned());
         with
     }
 

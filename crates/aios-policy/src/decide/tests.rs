@@ -51,6 +51,7 @@ struct Call {
     tool: &'static str,
     risk: Risk,
     needs: Vec<Capability>,
+    through: Vec<Capability>,
     sinks: Vec<&'static str>,
     taint: Taint,
     token: Option<Verified>,
@@ -62,6 +63,7 @@ fn call() -> Call {
         tool: "fs.read",
         risk: Risk::Low,
         needs: vec!["fs:read:/srv/a".parse().unwrap()],
+        through: Vec::new(),
         sinks: Vec::new(),
         taint: Taint::of(Origin::User),
         token: None,
@@ -75,9 +77,14 @@ impl Call {
     }
 
     fn decide_by(&self, policy: &Policy, grants: &Grants, limiter: &mut RateLimiter) -> Decision {
-        let Call { agent, tool, risk, needs, sinks, taint, token } = self;
+        let Call { agent, tool, risk, needs, through, sinks, taint, token } = self;
         let (token, now, uptime) = (token.as_ref(), NOW, Duration::from_secs(1));
-        decide(policy, grants, limiter, &Request { agent, tool, risk: *risk, needs, sinks, taint, token, now, uptime })
+        decide(
+            policy,
+            grants,
+            limiter,
+            &Request { agent, tool, risk: *risk, needs, through, sinks, taint, token, now, uptime },
+        )
     }
 
     fn decide(&self) -> Decision {
@@ -231,6 +238,7 @@ fn a_token_that_was_kept_too_long_is_refused() {
         tool: "fs.read",
         risk: Risk::Low,
         needs: &call.needs,
+        through: &[],
         sinks: &[],
         taint: &call.taint,
         token: call.token.as_ref(),
@@ -239,4 +247,37 @@ fn a_token_that_was_kept_too_long_is_refused() {
     };
     let decision = decide(&policy, &Grants::default(), &mut RateLimiter::default(), &request);
     assert!(matches!(decision, Decision::Deny(Denial { stage: Stage::Identity, .. })), "{decision:?}");
+}
+
+#[test]
+fn what_is_looked_through_is_covered_as_a_whole_though_a_part_is_denied() {
+    let policy = Policy::from_layers(&[Layer {
+        path: "p.toml".into(),
+        text: TEXT.replace(r#"deny = ["fs:*:/keys/**"]"#, r#"deny = ["fs:*:/srv/keys/**"]"#),
+    }])
+    .unwrap();
+    let decide = |agent, through: &str| {
+        let through = vec![through.parse().unwrap()];
+        Call { agent, through, ..call() }.decide_by(&policy, &Grants::default(), &mut RateLimiter::default())
+    };
+    assert_eq!(decide("task", "fs:read:/srv/**"), Decision::Allow);
+    let Decision::Deny(denial) = decide("task", "fs:read:/etc/**") else { panic!("it is not covered") };
+    assert_eq!((denial.stage, denial.missing), (Stage::Capability, vec!["fs:read:/etc/**".parse().unwrap()]));
+    let as_a_need = Call { needs: vec!["fs:read:/srv/**".parse().unwrap()], ..call() };
+    let refused = as_a_need.decide_by(&policy, &Grants::default(), &mut RateLimiter::default());
+    assert!(matches!(refused, Decision::Deny(_)), "{refused:?}");
+}
+
+#[test]
+fn a_missing_right_to_look_through_what_is_denied_in_part_is_not_said_to_be_granted() {
+    let policy = Policy::from_layers(&[Layer { path: "p.toml".into(), text: TEXT.into() }]).unwrap();
+    let through = vec!["fs:read:/**".parse().unwrap()];
+    let decision = Call { through, ..call() }.decide_by(&policy, &Grants::default(), &mut RateLimiter::default());
+    let Decision::Deny(denial) = decision else { panic!("{decision:?}") };
+    assert!(
+        denial.hint.contains("agents.task.capabilities") && denial.hint.contains("stays hidden"),
+        "{}",
+        denial.hint
+    );
+    assert!(!denial.hint.contains("aios tool grant"), "{}", denial.hint);
 }

@@ -21,6 +21,8 @@ pub struct Call<'a> {
     pub tool: &'a str,
     pub risk: usize,
     pub needs: &'a [String],
+    /// What it looks through: a part that is denied doesn't count.
+    pub through: &'a [String],
     /// Sinks with the origin of their value.
     pub sinks: &'a [(&'a str, &'a str)],
     /// Issuer, capabilities of each block, tools of each block.
@@ -75,7 +77,9 @@ impl Oracle<'_> {
                 return Expected::Deny("capability", Vec::new());
             }
         }
-        let missing: Vec<String> = call.needs.iter().filter(|need| !self.has(call, need)).cloned().collect();
+        let needs = call.needs.iter().filter(|need| !self.has(call, need, false));
+        let through = call.through.iter().filter(|need| !self.has(call, need, true));
+        let missing: Vec<String> = needs.chain(through).cloned().collect();
         if !missing.is_empty() {
             return Expected::Deny("capability", missing);
         }
@@ -110,7 +114,7 @@ impl Oracle<'_> {
         if reasons.is_empty() { Expected::Allow } else { Expected::Approve(reasons) }
     }
 
-    fn has(&self, call: &Call<'_>, need: &str) -> bool {
+    fn has(&self, call: &Call<'_>, need: &str, in_parts: bool) -> bool {
         let texts: Vec<&str> = match need.contains('*') {
             true => self.resources.iter().map(String::as_str).filter(|text| matches(need, text)).collect(),
             false => vec![need],
@@ -122,15 +126,17 @@ impl Oracle<'_> {
             let lines = [list(self.policy.get("deny")), list(self.agents()[agent].get("deny"))].concat();
             texts.iter().any(|text| lines.iter().any(|line| matches(line, text)))
         };
-        let own = |agent: &str| any_line(&list(self.agents()[agent].get("capabilities"))) && !denied(agent);
-        let granted = |agent: &str| agent == call.agent && any_line(call.granted) && own("operator");
+        let own = |agent: &str| any_line(&list(self.agents()[agent].get("capabilities")));
+        let granted =
+            |agent: &str| agent == call.agent && any_line(call.granted) && own("operator") && !denied("operator");
+        let refused = |agent: &str| !in_parts && denied(agent);
         match &call.token {
-            None => (own(call.agent) || granted(call.agent)) && !denied(call.agent),
+            None => (own(call.agent) || granted(call.agent)) && !refused(call.agent),
             Some(token) => {
                 token.capabilities.iter().all(|block| any_line(block))
                     && (own(token.issuer) || granted(token.issuer))
-                    && !denied(token.issuer)
-                    && !denied(call.agent)
+                    && !refused(token.issuer)
+                    && !refused(call.agent)
             }
         }
     }

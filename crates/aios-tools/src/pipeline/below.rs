@@ -1,6 +1,6 @@
 //! What lies below the folders of a call: who may take it, and which of it is denied.
 //!
-//! A right to a folder is none to what lies in it. So a call that takes one as a whole needs both.
+//! A right to a folder is none to what lies in it. So a call that takes one as a whole, or looks through it, needs both.
 //!
 //! A folder is shown with all below it, and a capability for the folder says nothing of what is denied further down. So
 //! that is hidden from the call: its sandbox shows an empty folder or file in its place, or the same thing read-only
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aios_policy::{Capability, Policy};
+use aios_policy::{Capability, Policy, capability::CapabilityError};
 
 use super::{Refusal, Stage};
 use crate::access::Access;
@@ -30,6 +30,12 @@ pub(super) fn extend(access: &mut Access) {
             }
         }
     }
+}
+
+/// The capabilities for all that is below the folders that `access` looks through, as the disk is now.
+pub(super) fn through(access: &Access) -> Result<Vec<Capability>, CapabilityError> {
+    let folders = access.through.iter().filter(|path| is_folder(path));
+    folders.map(|folder| Capability::below("fs", "read", &folder.to_string_lossy())).collect()
 }
 
 /// What is denied to one of `agents` below the folders that `access` shows, as the disk is now.
@@ -186,6 +192,18 @@ mod tests {
         assert_eq!(wanted("write", "www"), ["fs:write:/www", "fs:write:/www/**"]);
         assert_eq!(wanted("read", "hosts"), ["fs:read:/hosts"]);
         assert_eq!(wanted("write", "gone"), ["fs:write:/gone"]);
+    }
+
+    #[test]
+    fn who_looks_through_a_folder_needs_the_right_to_all_below() {
+        let (_kept, base) = tree();
+        let wanted = |name: &str| {
+            let path = PathBuf::from(format!("{base}/{name}"));
+            let access = Access { through: vec![path], ..Access::default() };
+            through(&access).expect("capabilities").iter().map(|c| c.to_string().replace(&base, "")).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted("www"), ["fs:read:/www/**"]);
+        assert!(wanted("hosts").is_empty() && wanted("gone").is_empty());
     }
 
     #[test]

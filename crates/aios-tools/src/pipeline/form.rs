@@ -15,6 +15,8 @@ pub(super) struct Formed {
     pub arguments: Value,
     pub access: Access,
     pub needs: Vec<Capability>,
+    /// What it looks through: some of it may be denied.
+    pub through: Vec<Capability>,
 }
 
 /// Schema: the tool exists, and these are its arguments.
@@ -46,7 +48,8 @@ pub(super) fn form(call: &Call) -> Result<Formed, Refusal> {
     let mut access = tool.access(&arguments).map_err(|error| refused(error.message, show()))?;
     below::extend(&mut access);
     let needs = access.wanted().map_err(|error| refused(error.to_string(), show()))?;
-    Ok(Formed { tool, arguments, access, needs })
+    let through = below::through(&access).map_err(|error| refused(error.to_string(), show()))?;
+    Ok(Formed { tool, arguments, access, needs, through })
 }
 
 fn depth(value: &Value) -> usize {

@@ -46,6 +46,9 @@ pub(super) struct Decision<'a> {
     pub digest: &'a str,
     pub session: &'a str,
     pub needs: &'a [Capability],
+    /// What it looks through.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub through: &'a [Capability],
     pub taint: &'a Taint,
     /// Why a human was asked.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

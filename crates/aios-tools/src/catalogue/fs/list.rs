@@ -75,7 +75,9 @@ impl Tool for List {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().reads(&input.path)
+        let access = Access::default();
+        // The right to a folder is one to the names in it.
+        if input.depth.get() > 1 { access.looks_through(&input.path) } else { access.reads(&input.path) }
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {

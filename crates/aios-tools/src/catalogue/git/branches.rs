@@ -60,7 +60,7 @@ impl Tool for Branches {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().reads(&input.path)
+        Access::default().looks_through(&input.path)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {

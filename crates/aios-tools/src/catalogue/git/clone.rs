@@ -123,7 +123,7 @@ impl Tool for Clone {
             None => Access::default(),
         };
         if let Some(from) = &input.from {
-            access = access.reads(from);
+            access = access.looks_through(from);
         }
         let access = access.replaces(&input.path).and_below(format!("fs:write:{}", input.path));
         access.with(Privilege::FileOwner).with(Privilege::WriteAll).with_files_of(RECEIVED_MAX)

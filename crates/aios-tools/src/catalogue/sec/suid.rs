@@ -71,7 +71,7 @@ impl Tool for Suid {
     type Output = Output;
 
     fn access(input: &Input) -> Access {
-        Access::default().reads(&input.path).with(Privilege::ReadAll)
+        Access::default().looks_through(&input.path).with(Privilege::ReadAll)
     }
 
     fn run(input: Input, host: &Host) -> Result<Output, ToolError> {
