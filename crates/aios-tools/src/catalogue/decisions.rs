@@ -1,6 +1,6 @@
 //! Every agent of the image's policy x every tool x its arguments, against the policy's own oracle.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use aios_policy::{
     Capability, Decision, Grants, Origin, Policy, RateLimiter, Request, Taint, Timestamp, Verified, Verifier, decide,
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use self::oracle::{Call, Expected, Oracle};
 use super::*;
+use crate::access::Access;
 
 #[path = "../../../aios-policy/tests/support/oracle.rs"]
 mod oracle;
@@ -62,15 +63,28 @@ fn arguments(example: &str) -> Vec<Value> {
     all
 }
 
-/// The needs of a tool's calls, each once.
-fn needs(tool: &Entry) -> BTreeSet<Vec<String>> {
+/// What a call needs, and what it looks through.
+type Needs = (Vec<String>, Vec<String>);
+
+/// The needs of a tool's calls, each once. What they look through are folders here.
+fn needs(tool: &Entry) -> BTreeSet<Needs> {
     let all = tool.spec.examples.iter().flat_map(|example| arguments(example.arguments));
-    let needs: BTreeSet<_> =
-        all.filter_map(|given| tool.access(&given).ok()).map(|access| access.capabilities).collect();
+    let needs = |access: Access| {
+        let below = |path: &PathBuf| format!("fs:read:{}/**", path.display());
+        (access.capabilities, access.through.iter().map(below).collect())
+    };
+    let needs: BTreeSet<_> = all.filter_map(|given| tool.access(&given).ok()).map(needs).collect();
     assert!(!needs.is_empty(), "{} takes none of its examples", tool.spec.name);
     // The oracle would take a star for a wildcard.
-    assert!(needs.iter().flatten().all(|need| !need.contains('*')), "{needs:?}");
+    assert!(needs.iter().flat_map(|(needs, _)| needs).all(|need| !need.contains('*')), "{needs:?}");
     needs
+}
+
+/// What the oracle tries for all that is below a folder: what no line names, and what only some lines name.
+fn resources() -> Vec<String> {
+    let looked_through = all().flat_map(needs).flat_map(|(_, through)| through);
+    let tried = |folder: &str| ["", "odd", "odd/odd"].map(|below| format!("{folder}{below}"));
+    looked_through.flat_map(|below| tried(below.trim_end_matches("**"))).collect()
 }
 
 fn made((issuer, capabilities, tools): Granted, subject: &str) -> Verified {
@@ -90,12 +104,13 @@ fn made((issuer, capabilities, tools): Granted, subject: &str) -> Verified {
 fn decided(
     policy: &Policy,
     tool: &Entry,
-    needs: &[String],
+    (needs, through): &Needs,
     agent: &str,
     origin: &str,
     token: Option<&Verified>,
 ) -> Expected {
     let needs: Vec<Capability> = needs.iter().map(|need| Capability::literal(need).expect("capability")).collect();
+    let through: Vec<Capability> = through.iter().map(|below| below.parse().expect("capability")).collect();
     let mut taint = Taint::of(Origin::Web);
     for sink in tool.spec.sinks {
         taint = taint.with(sink, [origin.parse().expect("origin")]).expect("pointer");
@@ -105,6 +120,7 @@ fn decided(
         tool: tool.spec.name,
         risk: tool.spec.risk,
         needs: &needs,
+        through: &through,
         sinks: tool.spec.sinks,
         taint: &taint,
         token,
@@ -125,7 +141,8 @@ fn decided(
 #[test]
 fn every_agent_may_do_with_every_tool_what_the_oracle_says() {
     let policy = Policy::from_layers(&[Layer { path: "policy.toml".into(), text: IMAGE.into() }]).expect("policy");
-    let oracle = Oracle { policy: IMAGE.parse().expect("TOML"), resources: &[] };
+    let resources = resources();
+    let oracle = Oracle { policy: IMAGE.parse().expect("TOML"), resources: &resources };
     let agents: Vec<&str> = policy.agents.keys().map(String::as_str).chain(["stranger"]).collect();
     // Rows of each outcome, in all and for this tool.
     let (mut outcomes, mut stages) = ([0_usize; 3], BTreeSet::new());
@@ -134,13 +151,15 @@ fn every_agent_may_do_with_every_tool_what_the_oracle_says() {
         let needs = needs(tool);
         for (agent, token) in agents.iter().flat_map(|agent| TOKENS.map(|token| (*agent, token))) {
             let verified = token.map(|token| made(token, agent));
-            for (needs, origin) in needs.iter().flat_map(|needs| ORIGINS.map(|origin| (needs, origin))) {
+            for (class, origin) in needs.iter().flat_map(|class| ORIGINS.map(|origin| (class, origin))) {
+                let (needs, through) = class;
                 let sinks: Vec<(&str, &str)> = tool.spec.sinks.iter().map(|sink| (*sink, origin)).collect();
                 let call = Call {
                     agent,
                     tool: tool.spec.name,
                     risk: tool.spec.risk as usize,
                     needs,
+                    through,
                     sinks: &sinks,
                     token: token.map(|(issuer, capabilities, tools)| oracle::Token {
                         issuer,
@@ -149,11 +168,11 @@ fn every_agent_may_do_with_every_tool_what_the_oracle_says() {
                     }),
                     granted: &[],
                 };
-                let found = decided(&policy, tool, needs, agent, origin, verified.as_ref());
+                let found = decided(&policy, tool, class, agent, origin, verified.as_ref());
                 assert_eq!(
                     found,
                     oracle.decide(&call),
-                    "{agent} {} {needs:?} from {origin}, {token:?}",
+                    "{agent} {} {class:?} from {origin}, {token:?}",
                     tool.spec.name
                 );
                 of_tool[match &found {
