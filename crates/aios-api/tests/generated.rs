@@ -9,7 +9,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 
 /// Files under `proto/`; the generated names follow from the package in each.
-const PROTOS: [&str; 2] = ["aios/runtime/v1/runtime.proto", "aios/tools/v1/tools.proto"];
+const PROTOS: [&str; 3] = ["aios/memory/v1/memory.proto", "aios/runtime/v1/runtime.proto", "aios/tools/v1/tools.proto"];
 
 /// Makes every generated file and returns its name and bytes.
 fn generate() -> Vec<(String, Vec<u8>)> {
@@ -77,6 +77,15 @@ fn descriptor_sets_name_the_services_and_their_calls() {
     let runtime = calls(aios_api::runtime::v1::FILE_DESCRIPTOR_SET, "aios.runtime.v1");
     assert_eq!(runtime.0, "RuntimeService");
     assert_eq!(runtime.1, "LoadModel UnloadModel ListModels Infer StreamInfer Embed");
+    let memory = calls(aios_api::memory::v1::FILE_DESCRIPTOR_SET, "aios.memory.v1");
+    assert_eq!(memory.0, "MemoryService");
+    assert_eq!(
+        memory.1,
+        "PushEvent GetRecentEvents UpdateMetric GetMetric GetSystemSnapshot StoreGoal UpdateGoal GetActiveGoals StoreTask \
+         GetTasksForGoal StoreToolCall StoreDecision StorePattern FindPattern UpdatePatternStats StoreAgentState \
+         GetAgentState StoreProcedure StoreIncident StoreConfigChange AddKnowledge SemanticSearch SearchKnowledge \
+         AssembleContext Erase Stats"
+    );
     let tools = calls(aios_api::tools::v1::FILE_DESCRIPTOR_SET, "aios.tools.v1");
     assert_eq!(tools.0, "ToolsService");
     assert_eq!(

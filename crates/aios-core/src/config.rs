@@ -7,6 +7,7 @@
 mod fleet;
 mod install;
 mod layers;
+mod memory;
 mod models;
 mod plugins;
 mod tools;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use fleet::{Broker, BrokerError, Fleet, is_device_id};
 pub use install::{AfterInstall, Install, InstallDisk};
 pub use layers::{ConfigError, Layer, from_layers, load, read, system_layers};
+pub use memory::Memory;
 pub use models::Models;
 pub use plugins::Plugins;
 pub use tools::Tools;
@@ -45,6 +47,8 @@ pub struct Config {
     pub models: Models,
     /// The tools.
     pub tools: Tools,
+    /// What the device remembers.
+    pub memory: Memory,
     /// Which plugins are trusted.
     pub plugins: Plugins,
     /// The fleet that this device is part of.
@@ -280,7 +284,11 @@ impl Config {
         if !grpc.socket.is_absolute() {
             return broken(&["runtime", "grpc", "socket"], "use an absolute path".into());
         }
-        self.models.violation().or_else(|| self.fleet.violation()).or_else(|| self.install.violation())
+        let memory = self.memory.violation();
+        memory
+            .or_else(|| self.models.violation())
+            .or_else(|| self.fleet.violation())
+            .or_else(|| self.install.violation())
     }
 
     /// What the fleet calls this device.

@@ -6,6 +6,8 @@ pub const INIT_SOCKET: &str = "/run/aios/init.sock";
 pub const RUNTIME_SOCKET: &str = "/run/aios/runtime/grpc.sock";
 /// gRPC socket of the tools.
 pub const TOOLS_SOCKET: &str = "/run/aios/tools/grpc.sock";
+/// gRPC socket of the memory.
+pub const MEMORY_SOCKET: &str = "/run/aios/memory/grpc.sock";
 /// Directories of unit files; a file in a later one replaces the file of the same name in an earlier one.
 pub const UNIT_DIRS: [&str; 2] = ["/usr/lib/aios/units", "/etc/aios/units"];
 /// Mount point of the data partition.
@@ -32,6 +34,10 @@ pub const KEYS: &str = "/var/lib/aios/keys";
 pub const TOOLS_STATE: &str = "/var/lib/aios/tools";
 /// The ledger in there.
 pub const LEDGER: &str = "ledger.redb";
+/// What the memory keeps.
+pub const MEMORY_STATE: &str = "/var/lib/aios/memory";
+/// The memory's database in there.
+pub const MEMORY: &str = "memory.redb";
 /// Variable of the environment that a container's manager sets for PID 1, to the kind of container, and PID 1 for its units.
 pub const CONTAINER_VARIABLE: &str = "container";
 /// Plugins, a folder for each.

@@ -1,0 +1,85 @@
+//! Finding: patterns, and items by words and meaning.
+
+use aios_api::memory::v1::{
+    FindPatternRequest, FindPatternResponse, Hit, SearchBy, find_pattern_response::FoundPattern,
+};
+use tonic::Status;
+
+use super::{
+    Service,
+    caller::{Action, Caller},
+    convert::{self, to_wire},
+    limit,
+};
+use crate::{
+    index::Query,
+    kind::{Indexing, Kind},
+    store::reliability,
+};
+
+/// What a search found.
+pub(super) struct Hits {
+    pub hits: Vec<Hit>,
+    pub by: SearchBy,
+    pub without_vector: u64,
+}
+
+/// The kinds that are asked for; all that the caller may read and that can be searched, where none are.
+pub(super) fn readable(caller: &Caller, asked: &[i32]) -> Result<Vec<Kind>, Status> {
+    if asked.is_empty() {
+        let searched = Kind::ALL.into_iter().filter(|kind| kind.indexing() != Indexing::None);
+        return Ok(searched.filter(|kind| caller.may(Action::Read, kind.name())).collect());
+    }
+    let kinds: Vec<Kind> = asked.iter().map(|kind| convert::kind(*kind)).collect::<Result<_, _>>()?;
+    kinds.iter().try_for_each(|kind| caller.check(Action::Read, *kind))?;
+    Ok(kinds)
+}
+
+impl Service {
+    /// Items of these kinds that fit a query.
+    pub(super) async fn search(&self, query: String, limit: usize, kinds: Vec<Kind>) -> Result<Hits, Status> {
+        if self.store.options().index.is_none() {
+            return Err(convert::status(crate::StoreError::NoIndex));
+        }
+        let vector = self.embed(query.clone()).await;
+        let by = if vector.is_some() { SearchBy::MeaningAndWords } else { SearchBy::Words };
+        let found = self.read(move |view| {
+            let query = Query { text: &query, vector: vector.as_deref(), limit };
+            let found = view.search(&query, &|item| kinds.contains(&item.kind()))?;
+            Ok((found, view.unembedded_count()?))
+        });
+        let (found, without_vector) = found.await?;
+        let hits = found.into_iter().map(|(item, found)| Hit { item: Some(to_wire(item)), score: found.score });
+        Ok(Hits { hits: hits.collect(), by, without_vector })
+    }
+
+    /// Patterns for a goal in just these words.
+    pub(super) async fn patterns(&self, request: FindPatternRequest) -> Result<FindPatternResponse, Status> {
+        let FindPatternRequest { goal, limit: asked } = request;
+        let found = self.read(move |view| view.patterns(&goal)).await?;
+        let patterns = found.into_iter().take(limit(asked, 10, 100)).map(|item| {
+            let score = reliability(&item);
+            FoundPattern { pattern: Some(to_wire(item)), similarity: 1.0, score }
+        });
+        Ok(FindPatternResponse { patterns: patterns.collect(), exact_only: true })
+    }
+
+    /// The vector of a text; `None` where there is nothing to make it, or it does not answer.
+    async fn embed(&self, text: String) -> Option<Vec<f32>> {
+        let embedder = self.embedder.clone()?;
+        let made = tokio::task::spawn_blocking(move || embedder.embed(&[text])).await;
+        match made {
+            Ok(Ok(vectors)) => vectors.into_iter().next(),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "searching by words alone");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether vectors are made now.
+    pub(super) async fn embeds(&self) -> bool {
+        self.embed("memory".into()).await.is_some()
+    }
+}

@@ -1,0 +1,37 @@
+//! The memory of a device: what happened, what is being done, what was learned.
+//!
+//! [`Store`] keeps it in one file with three tiers (docs/memory.md has what they are for, docs/formats/memory.md every
+//! byte). [`server::Server`] serves it over gRPC, and [`daemon::run`] is the process around that. What searches is given to both: an
+//! [`Index`], and an [`Embedder`] that makes vectors.
+
+#![forbid(unsafe_code)]
+
+pub mod daemon;
+mod embed;
+mod error;
+mod grpc;
+mod index;
+pub mod item;
+mod kind;
+pub mod limits;
+mod medium;
+mod repair;
+mod row;
+mod schema;
+pub mod server;
+mod store;
+mod tables;
+
+pub use embed::RuntimeEmbedder;
+pub use error::StoreError;
+pub use grpc::convert::{kind_name, tier_name};
+pub use index::{Change, EmbedError, Embedder, Found, Index, Query, SharedIndex};
+pub use item::{Body, Content, Item, Metric, Provenance};
+pub use kind::{Indexing, Kind, Tier};
+pub use limits::Invalid;
+pub use medium::{Fill, Medium, OnDisk};
+pub use repair::{Repaired, repair};
+pub use store::{
+    Aged, Clock, Done, Embedded, Events, GoalUpdate, KindTotal, Options, Reply, Selector, State, Store, View, Write,
+};
+pub use tables::copy_table;

@@ -1,0 +1,210 @@
+//! Saving what can be read of a damaged memory into a new file.
+//!
+//! Rows carry their own length and checksum, so what is saved is what was written. First the tables are read, from both
+//! ends as far as they go; what lies behind pages that make no sense is looked for in the bytes of the file, where older
+//! versions of rows may be found, too: of each item the newest counts, and of events the newest that the ring holds. Items
+//! that were erased are not in the bytes ([`erase`](crate::Store::erase) writes the file anew); those that retention
+//! dropped since the last rewriting may come back, and leave again when they are looked at.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
+
+use crate::{
+    error::StoreError,
+    item::{Item, Metric},
+    kind::Tier,
+    limits::RING,
+    medium::{Medium as _, OnDisk, folder},
+    row,
+    store::{Restored, restore},
+    tables::{self, METRICS},
+};
+
+/// What [`repair`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// Items that are in the new file.
+    pub items: u64,
+    /// Metrics that are in the new file.
+    pub metrics: u64,
+    /// Items of these that were found only in the bytes, and not in the tables.
+    pub carved: u64,
+    /// Rows of the tables that are not what was written.
+    pub lost: u64,
+    /// Where the old file is now.
+    pub kept: PathBuf,
+}
+
+/// What was found of a memory.
+#[derive(Default)]
+struct Salvage {
+    items: BTreeMap<u64, Item>,
+    metrics: Vec<Metric>,
+    lost: u64,
+    /// Whether a table could not be read to its end.
+    is_partial: bool,
+}
+
+/// Puts a new file with all that can be read in the place of the memory at `path`, and keeps the old one beside it.
+///
+/// Nobody else may have the memory open: the service has to be stopped before. It needs as much room again as the file has.
+/// The new file has no index yet; the service builds it when it opens the file.
+pub fn repair(path: &Path) -> Result<Repaired, StoreError> {
+    let place = path.display().to_string();
+    let storage = |error: std::io::Error| StoreError::storage(&place, error);
+    let bytes = fs::read(path).map_err(storage)?;
+    let copy = beside(path, "reading");
+    let salvage = read_copy(path, &copy, &place);
+    let _ = fs::remove_file(&copy);
+    let mut salvage = salvage?;
+    let carved = if salvage.is_partial || salvage.lost > 0 { carve(&bytes, &mut salvage) } else { 0 };
+    trim_ring(&mut salvage.items);
+    let draft = beside(path, "repaired");
+    let _ = fs::remove_file(&draft);
+    write(&draft, &salvage)?;
+    let kept = free_name(path);
+    fs::rename(path, &kept).map_err(storage)?;
+    fs::rename(&draft, path).map_err(storage)?;
+    fs::File::open(folder(path)).and_then(|folder| folder.sync_all()).map_err(storage)?;
+    let (items, metrics) = (salvage.items.len() as u64, salvage.metrics.len() as u64);
+    Ok(Repaired { items, metrics, carved, lost: salvage.lost, kept })
+}
+
+/// Reads the tables of a copy, because opening a database may change it.
+fn read_copy(path: &Path, copy: &Path, place: &str) -> Result<Salvage, StoreError> {
+    // Whoever has the memory open holds a lock on the file. Opening it for reading alone changes nothing.
+    let open = || Database::builder().open_read_only(path).err();
+    if let Ok(Some(redb::DatabaseError::DatabaseAlreadyOpen)) = catch_unwind(open) {
+        return Err(StoreError::storage(place, redb::Error::DatabaseAlreadyOpen));
+    }
+    fs::copy(path, copy).map_err(|error| StoreError::storage(place, error))?;
+    let read = || -> Result<Salvage, redb::Error> {
+        let database = Database::builder().open(copy)?;
+        Ok(read_tables(&database.begin_read()?))
+    };
+    // Bytes that are no page of the database may make it panic.
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(salvage)) => Ok(salvage),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the tables can't be read");
+            Ok(Salvage { is_partial: true, ..Salvage::default() })
+        }
+        Err(_) => Ok(Salvage { is_partial: true, ..Salvage::default() }),
+    }
+}
+
+fn read_tables(transaction: &ReadTransaction) -> Salvage {
+    let mut salvage = Salvage::default();
+    for tier in Tier::ALL {
+        for backwards in [false, true] {
+            let work = AssertUnwindSafe(|| read_tier(transaction, tier, backwards, &mut salvage));
+            let is_whole = matches!(catch_unwind(work), Ok(Ok(())));
+            if is_whole {
+                break;
+            }
+            salvage.is_partial = true;
+        }
+    }
+    let work = AssertUnwindSafe(|| read_metrics(transaction, &mut salvage));
+    if !matches!(catch_unwind(work), Ok(Ok(()))) {
+        salvage.is_partial = true;
+    }
+    salvage
+}
+
+fn read_tier(
+    transaction: &ReadTransaction,
+    tier: Tier,
+    backwards: bool,
+    salvage: &mut Salvage,
+) -> Result<(), redb::Error> {
+    let table = transaction.open_table(tables::of(tier))?;
+    let mut rows = table.iter()?;
+    while let Some(stored) = if backwards { rows.next_back() } else { rows.next() } {
+        match row::decode(stored?.1.value()) {
+            Some(item) => {
+                salvage.keep(item);
+            }
+            None => salvage.lost += 1,
+        }
+    }
+    Ok(())
+}
+
+fn read_metrics(transaction: &ReadTransaction, salvage: &mut Salvage) -> Result<(), redb::Error> {
+    for stored in transaction.open_table(METRICS)?.iter()? {
+        match serde_json::from_slice(stored?.1.value()) {
+            Ok(metric) => salvage.metrics.push(metric),
+            Err(_) => salvage.lost += 1,
+        }
+    }
+    Ok(())
+}
+
+impl Salvage {
+    /// Keeps an item, or what is newer of it.
+    fn keep(&mut self, item: Item) -> bool {
+        let known = self.items.get(&item.id).map(|known| (known.updated, known.tier));
+        let is_newer = known.is_none_or(|known| known < (item.updated, item.tier));
+        if is_newer {
+            self.items.insert(item.id, item);
+        }
+        known.is_none()
+    }
+}
+
+/// Looks for rows in the bytes of the file. Returns how many items were known from nowhere else.
+fn carve(bytes: &[u8], salvage: &mut Salvage) -> u64 {
+    let (mut at, mut found) = (0, 0);
+    while let Some(next) = bytes[at..].windows(row::MAGIC.len()).position(|window| window == row::MAGIC) {
+        at += next;
+        match row::carve(&bytes[at..]) {
+            Some((item, length)) => {
+                found += u64::from(salvage.keep(item));
+                at += length;
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+/// Leaves the newest events, as many as the ring holds.
+fn trim_ring(items: &mut BTreeMap<u64, Item>) {
+    let events: Vec<u64> = items.values().filter(|item| item.tier == Tier::Operational).map(|item| item.id).collect();
+    let surplus = events.len().saturating_sub(RING as usize);
+    for id in &events[..surplus] {
+        items.remove(id);
+    }
+}
+
+/// Writes a new memory with what was saved.
+fn write(draft: &Path, salvage: &Salvage) -> Result<(), StoreError> {
+    let restored = Restored { items: salvage.items.values().collect(), metrics: &salvage.metrics };
+    let place = draft.display().to_string();
+    let medium = Arc::new(OnDisk::new(draft));
+    let fill = |database: &Database| restore(database, &restored, &place);
+    let builder = redb::Builder::new();
+    let database = medium.open(&builder, &fill).map_err(|error| StoreError::storage(&place, error))?;
+    database.close().map_err(|error| StoreError::storage(&place, error))
+}
+
+/// A name of this program beside the file.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{what}"));
+    folder(path).join(name)
+}
+
+/// A name for the damaged file that no other has.
+fn free_name(path: &Path) -> PathBuf {
+    let names = (1..).map(|number| beside(path, &format!("damaged-{number}")));
+    names.into_iter().find(|name| !name.exists()).expect("invariant: some number is free")
+}

@@ -1,0 +1,111 @@
+//! Who is let in: everybody over the Unix socket, whoever carries the token over TCP.
+
+use std::{fs, path::Path};
+
+use aios_api::memory::v1::{FILE_DESCRIPTOR_SET, memory_service_server::MemoryServiceServer};
+use aios_core::config;
+use aios_policy::Policy;
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Server};
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use crate::grpc::{self, Service, caller::Bearer};
+
+/// Shortest token in bytes.
+const TOKEN_MIN: usize = 16;
+/// Calls at once on one connection over TCP.
+const MAX_STREAMS: u32 = 256;
+
+/// What requests over TCP have to carry, and who they are then.
+#[derive(Clone)]
+pub(super) struct Token {
+    /// Of what the header says; so that comparing takes as long for any wrong one.
+    hash: [u8; 32],
+    agent: String,
+}
+
+impl Token {
+    /// The token that the configuration names.
+    pub fn read(memory: &config::Memory, policy: &Policy, credentials: Option<&Path>) -> Result<Token> {
+        let Some(file) = &memory.token_file else {
+            bail!("memory.listen: over TCP nobody says who calls: set memory.token-file as well");
+        };
+        let agent = memory.token_agent.clone();
+        if !policy.agents.contains_key(&agent) {
+            bail!("memory.token-agent: {agent:?} is no agent of the policy");
+        }
+        let path = match credentials {
+            _ if file.is_absolute() => file.clone(),
+            Some(credentials) => credentials.join(file),
+            None => bail!(
+                "memory.token-file: {} is relative, and CREDENTIALS_DIRECTORY is not set: use an absolute path",
+                file.display()
+            ),
+        };
+        let text = fs::read_to_string(&path).with_context(|| format!("memory.token-file: {}", path.display()))?;
+        let token = text.trim();
+        if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            bail!("memory.token-file: {}: use {TOKEN_MIN} or more visible ASCII characters", path.display());
+        }
+        Ok(Token { hash: hash(&format!("Bearer {token}")), agent })
+    }
+
+    fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let header = request.metadata().get("authorization").and_then(|header| header.to_str().ok());
+        if header.map(hash) != Some(self.hash) {
+            return Err(Status::unauthenticated("no token, or not the right one: send `authorization: Bearer TOKEN`"));
+        }
+        request.extensions_mut().insert(Bearer { agent: self.agent.clone() });
+        Ok(request)
+    }
+}
+
+fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// Serves the Unix socket, with health and reflection beside the memory.
+pub(super) async fn unix(
+    listener: UnixListener,
+    service: Service,
+    health: HealthServer<impl Health>,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
+    Server::builder()
+        .add_service(grpc::service(service))
+        .add_service(health)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stopping))
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Serves TCP: the memory alone, to whoever carries the token.
+pub(super) async fn tcp(listener: TcpListener, token: Token, service: Service, stopping: watch::Receiver<bool>) {
+    let admit = move |request| token.admit(request);
+    let service: InterceptedService<MemoryServiceServer<Service>, _> =
+        InterceptedService::new(grpc::service(service), admit);
+    let served = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped(stopping))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "nobody is served over TCP any more");
+    }
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
