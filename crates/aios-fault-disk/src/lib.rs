@@ -3,7 +3,8 @@
 //!
 //! A crash test lives a life on a disk without a fault, counts its operations, and lives it again with the power going at
 //! each of them. Of a database file that is given its name when it is whole, [`Disk::is_named`] and its neighbours tell
-//! the draft from the file.
+//! the draft from the file. Where a new file is written beside the old one, [`Disk::draft`] is that file: it shares the
+//! disk's operations, power and room, and [`Disk::give_name`] puts it in the old one's place.
 
 #![forbid(unsafe_code)]
 
@@ -21,26 +22,37 @@ const SECTOR: usize = 512;
 /// Unit in which room is given out, in bytes.
 const BLOCK: u64 = 4096;
 
-/// A disk with one file. Clones are the same disk.
+/// A file of a disk, the only one unless there are drafts beside it. Clones are the same file.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<State>>);
+pub struct Disk {
+    disk: Arc<Mutex<State>>,
+    /// Which of the disk's files it is.
+    file: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    /// At least one.
+    files: Vec<File>,
+    /// Which file has the name that is looked for: before there is one, what is in the files are drafts.
+    named: Option<usize>,
+    /// Number of writes, changes of the length, syncs and names so far.
+    operations: u64,
+    plan: Plan,
+    cut: bool,
+    /// By file and number.
+    blocks: BTreeSet<(usize, u64)>,
+    room: Room,
+}
 
 #[derive(Debug, Default)]
-struct State {
+struct File {
     /// What survives a power cut.
     durable: Vec<u8>,
     /// What programs see.
     cache: Vec<u8>,
     /// What was written since the last sync.
     pending: Vec<Change>,
-    /// Number of writes, changes of the length and syncs so far.
-    operations: u64,
-    plan: Plan,
-    cut: bool,
-    blocks: BTreeSet<u64>,
-    room: Room,
-    /// Whether the file has its name: before, what is in it is a draft.
-    named: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +101,20 @@ pub enum Room {
     Length(u64),
 }
 
+impl Default for State {
+    fn default() -> State {
+        State {
+            files: vec![File::default()],
+            named: None,
+            operations: 0,
+            plan: Plan::Nothing,
+            cut: false,
+            blocks: BTreeSet::new(),
+            room: Room::Endless,
+        }
+    }
+}
+
 impl Disk {
     /// An empty disk.
     pub fn new(plan: Plan) -> Disk {
@@ -108,20 +134,22 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The disk after the power came back: what was cached is gone, and nothing goes wrong any more.
+    /// The disk after the power came back: what was cached is gone, as are drafts beside the file that has the name, and
+    /// nothing goes wrong any more.
     pub fn after_power_cut(&self) -> Disk {
-        let durable = self.state().durable.clone();
-        let named = self.state().named;
-        let state = State { cache: durable.clone(), durable, named, ..State::default() };
-        Disk(Arc::new(Mutex::new(state)))
+        let state = self.state();
+        let durable = state.files[state.named.unwrap_or(self.file)].durable.clone();
+        let file = File { cache: durable.clone(), durable, pending: Vec::new() };
+        let after = State { files: vec![file], named: state.named.map(|_| 0), ..State::default() };
+        Disk { disk: Arc::new(Mutex::new(after)), file: 0 }
     }
 
-    /// Number of writes, changes of the length and syncs so far.
+    /// Number of writes, changes of the length, syncs and names so far, of all files of the disk.
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// From now on it takes so much.
+    /// From now on the disk takes so much.
     pub fn set_room(&self, room: Room) {
         self.state().room = room;
     }
@@ -133,38 +161,49 @@ impl Disk {
 
     /// Bytes of the file.
     pub fn length(&self) -> u64 {
-        self.state().cache.len() as u64
+        self.state().files[self.file].cache.len() as u64
     }
 
-    /// Whether the file has its name: before, it is a draft that nobody finds after a power cut.
+    /// Whether the disk's file has its name: before, it is a draft that nobody finds after a power cut.
     pub fn is_named(&self) -> bool {
-        self.state().named
+        self.state().named.is_some()
     }
 
-    /// Gives the draft its name, which is one operation.
+    /// The file that has the name.
+    pub fn named(&self) -> Option<Disk> {
+        let file = self.state().named;
+        file.map(|file| Disk { disk: self.disk.clone(), file })
+    }
+
+    /// A new, empty file beside this one, without a name.
+    pub fn draft(&self) -> Disk {
+        let mut state = self.state();
+        state.files.push(File::default());
+        Disk { disk: self.disk.clone(), file: state.files.len() - 1 }
+    }
+
+    /// Gives the draft its name, which is one operation. A file that had the name has none any more.
     pub fn give_name(&self) -> io::Result<()> {
-        self.state().operation(Some(Change::Name))
+        self.state().operation(self.file, Some(Change::Name))
     }
 
     /// Removes the draft, to begin another.
     pub fn remove_draft(&self) {
-        let mut state = self.state();
-        state.durable.clear();
-        state.cache.clear();
-        state.pending.clear();
+        self.state().files[self.file] = File::default();
     }
 
     /// Drops from the cache what a failed sync did not write, as a system does under pressure. Unsynced changes that no
     /// sync has failed on stay.
     pub fn forget(&self) {
-        let mut state = self.state();
-        let mut cache = state.durable.clone();
-        state.pending.iter().for_each(|change| change.apply(&mut cache, &mut || true));
-        state.cache = cache;
+        for file in &mut self.state().files {
+            let mut cache = file.durable.clone();
+            file.pending.iter().for_each(|change| change.apply(&mut cache, &mut || true));
+            file.cache = cache;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,37 +234,41 @@ impl Change {
 }
 
 impl State {
-    /// Counts an operation, and makes it fail where that is planned. `change` is what it does; a sync has none.
-    fn operation(&mut self, change: Option<Change>) -> io::Result<()> {
+    /// Counts an operation on a file, and makes it fail where that is planned. `change` is what it does; a sync has none.
+    fn operation(&mut self, file: usize, change: Option<Change>) -> io::Result<()> {
         if self.cut {
             return Err(io::Error::other("no power"));
         }
         self.operations += 1;
         match self.plan {
             Plan::Cut(number, survivors) if number == self.operations => {
-                self.named |= matches!(change, Some(Change::Name)) && survivors != Survivors::None;
-                self.pending.extend(change);
+                if matches!(change, Some(Change::Name)) && survivors != Survivors::None {
+                    self.named = Some(file);
+                }
+                self.files[file].pending.extend(change);
                 self.cut_power(survivors);
                 return Err(io::Error::other("the power went"));
             }
             Plan::Fail(number) if number == self.operations => {
                 if change.is_none() {
-                    self.pending.clear();
+                    self.files[file].pending.clear();
                 }
                 return Err(io::Error::other("the disk failed"));
             }
             _ => {}
         }
         match change {
-            Some(Change::Name) => self.named = true,
+            Some(Change::Name) => self.named = Some(file),
             Some(change) => {
-                self.check_room(&change)?;
-                change.apply(&mut self.cache, &mut || true);
-                self.pending.push(change);
+                self.check_room(file, &change)?;
+                let file = &mut self.files[file];
+                change.apply(&mut file.cache, &mut || true);
+                file.pending.push(change);
             }
             None => {
-                let pending = std::mem::take(&mut self.pending);
-                pending.iter().for_each(|change| change.apply(&mut self.durable, &mut || true));
+                let file = &mut self.files[file];
+                let pending = std::mem::take(&mut file.pending);
+                pending.iter().for_each(|change| change.apply(&mut file.durable, &mut || true));
             }
         }
         Ok(())
@@ -233,38 +276,40 @@ impl State {
 
     fn cut_power(&mut self, survivors: Survivors) {
         self.cut = true;
-        let pending = std::mem::take(&mut self.pending);
-        let last = pending.len().saturating_sub(1);
         let mut chance = if let Survivors::Some(seed) = survivors { seed } else { 0 };
-        for (index, change) in pending.iter().enumerate() {
-            change.apply(&mut self.durable, &mut || match survivors {
-                Survivors::None => false,
-                Survivors::All => true,
-                Survivors::Last => index == last,
-                Survivors::Some(_) => {
-                    // SplitMix64.
-                    chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    let mut mixed = chance;
-                    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                    (mixed ^ (mixed >> 31)) & 1 == 0
-                }
-            });
+        for file in &mut self.files {
+            let pending = std::mem::take(&mut file.pending);
+            let last = pending.len().saturating_sub(1);
+            for (index, change) in pending.iter().enumerate() {
+                change.apply(&mut file.durable, &mut || match survivors {
+                    Survivors::None => false,
+                    Survivors::All => true,
+                    Survivors::Last => index == last,
+                    Survivors::Some(_) => {
+                        // SplitMix64.
+                        chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                        let mut mixed = chance;
+                        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                        (mixed ^ (mixed >> 31)) & 1 == 0
+                    }
+                });
+            }
         }
     }
 
-    fn check_room(&mut self, change: &Change) -> io::Result<()> {
+    fn check_room(&mut self, file: usize, change: &Change) -> io::Result<()> {
         let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
         match (self.room, change) {
             (Room::Length(most), Change::Length(length)) if *length as u64 > most => return full(),
             (room, Change::Write(offset, data)) => {
                 let first = *offset as u64 / BLOCK;
                 let last = (*offset + data.len()).saturating_sub(1) as u64 / BLOCK;
-                let new = (first..=last).filter(|block| !self.blocks.contains(block)).count();
+                let new = (first..=last).filter(|block| !self.blocks.contains(&(file, *block))).count();
                 if matches!(room, Room::Blocks(most) if self.blocks.len() + new > most) {
                     return full();
                 }
-                self.blocks.extend(first..=last);
+                self.blocks.extend((first..=last).map(|block| (file, block)));
             }
             _ => {}
         }
@@ -280,21 +325,21 @@ impl StorageBackend for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.state();
         let offset = offset as usize;
-        let bytes = state.cache.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = state.files[self.file].cache.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.state().operation(Some(Change::Length(len as usize)))
+        self.state().operation(self.file, Some(Change::Length(len as usize)))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.state().operation(None)
+        self.state().operation(self.file, None)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.state().operation(Some(Change::Write(offset as usize, data.to_vec())))
+        self.state().operation(self.file, Some(Change::Write(offset as usize, data.to_vec())))
     }
 
     // One process has this disk: no lock is ever held elsewhere.
