@@ -119,6 +119,12 @@ impl TextIndex {
         Ok(())
     }
 
+    /// Copies the index into a database that has none of this name: what was removed stays behind, with the pages that it
+    /// lay in.
+    pub fn copy(&self, from: &ReadTransaction, to: &WriteTransaction) -> Result<(), TextError> {
+        tables::copy(&self.names, from, to).map_err(|error| self.names.storage(error))
+    }
+
     /// The `k` texts that fit `query` best among those that `filter` lets through: the best first, of equal ones that of
     /// the lower number. An index that was never written to has none.
     pub fn search(

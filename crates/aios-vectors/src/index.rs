@@ -8,7 +8,7 @@ use crate::{
     batch::{Batch, Staged},
     error::{OpenError, PublishError, VectorError},
     flat::{self, Rooms, compute},
-    graph::{Walks, search},
+    graph::{Graph, Walks, search},
     load::load,
     nearest::{Nearest, Scored},
     quantize::{DIMENSIONS_MAX, Query},
@@ -71,10 +71,17 @@ const SAMPLE: u32 = 32;
 impl Index {
     /// Reads what the transaction's tables hold. A database without the tables has no vectors.
     pub fn open(read: &ReadTransaction, options: Options) -> Result<Index, OpenError> {
+        let mut index = Index::new(options)?;
+        index.state = RwLock::new(load(read, options.dimensions)?);
+        Ok(index)
+    }
+
+    /// The index of a database without the tables, as [`Index::open`] finds it there.
+    pub fn new(options: Options) -> Result<Index, OpenError> {
         if !(1..=DIMENSIONS_MAX).contains(&options.dimensions) {
             return Err(OpenError::Options(options.dimensions));
         }
-        let state = RwLock::new(load(read, options.dimensions)?);
+        let state = RwLock::new(State::new(Rows::new(options.dimensions), Graph::default(), 0));
         Ok(Index { options, state, rooms: Rooms::default(), walks: Walks::default() })
     }
 

@@ -34,3 +34,4 @@ mod tables;
 pub use batch::{Batch, Staged};
 pub use error::{BatchError, OpenError, PublishError, VectorError};
 pub use index::{Hit, Index, Options, Stats};
+pub use tables::{clear, copy};

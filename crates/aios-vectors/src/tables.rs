@@ -1,6 +1,6 @@
 //! The tables, and what their rows hold.
 
-use redb::TableDefinition;
+use redb::{Key, ReadTransaction, ReadableTable as _, TableDefinition, TableError, Value, WriteTransaction};
 
 use crate::{
     error::Damage,
@@ -32,6 +32,39 @@ pub(crate) const SLOTS: &str = "slots";
 
 /// Bytes of a row before the vector's numbers.
 const HEAD: usize = 8;
+
+/// Removes all vectors with their tables, in this transaction. An [`Index`](crate::Index) of them can't be written to any
+/// more: after the commit, [`Index::new`](crate::Index::new) makes one that can.
+pub fn clear(write: &WriteTransaction) -> Result<(), redb::Error> {
+    write.delete_table(ABOUT)?;
+    write.delete_table(ROWS)?;
+    write.delete_table(LINKS)?;
+    Ok(())
+}
+
+/// Copies all vectors into a database that has none: what was removed stays behind, with the pages that it lay in.
+pub fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error> {
+    copy_table(ABOUT, from, to)?;
+    copy_table(ROWS, from, to)?;
+    copy_table(LINKS, from, to)
+}
+
+fn copy_table<K: Key + 'static, V: Value + 'static>(
+    table: TableDefinition<'_, K, V>,
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+) -> Result<(), redb::Error> {
+    let from = match from.open_table(table) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        opened => opened?,
+    };
+    let mut to = to.open_table(table)?;
+    for row in from.iter()? {
+        let (key, value) = row?;
+        to.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
 
 /// The row of a vector, into `row`.
 pub(crate) fn write_row(slot: u32, vector: &Vector, row: &mut Vec<u8>) {

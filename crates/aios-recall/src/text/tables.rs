@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Key, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableError, Value, WriteTransaction,
+};
 
 use super::{
     Statistics, TextError,
@@ -50,6 +52,30 @@ impl Names {
     pub fn storage(&self, error: impl Into<redb::Error>) -> TextError {
         storage(&self.index, error)
     }
+}
+
+/// Copies all tables.
+pub(super) fn copy(names: &Names, from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error> {
+    copy_table(names.postings(), from, to)?;
+    copy_table(names.texts(), from, to)?;
+    copy_table(names.statistics(), from, to)
+}
+
+fn copy_table<K: Key + 'static, V: Value + 'static>(
+    table: TableDefinition<'_, K, V>,
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+) -> Result<(), redb::Error> {
+    let from = match from.open_table(table) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        opened => opened?,
+    };
+    let mut to = to.open_table(table)?;
+    for row in from.iter()? {
+        let (key, value) = row?;
+        to.insert(key.value(), value.value())?;
+    }
+    Ok(())
 }
 
 /// What the database said of `index`.
