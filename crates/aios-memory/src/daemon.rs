@@ -11,7 +11,8 @@ use aios_service::EXIT_CONFIG;
 
 use crate::{
     embed::RuntimeEmbedder,
-    index::{Embedder, SharedIndex},
+    hybrid::HybridIndex,
+    index::Embedder,
     server::{Options, Server},
 };
 
@@ -29,8 +30,8 @@ pub struct Files {
     pub state: Option<PathBuf>,
 }
 
-/// Serves until SIGTERM or SIGINT. `index` searches.
-pub fn run(files: Files, index: SharedIndex) -> ExitCode {
+/// Serves until SIGTERM or SIGINT.
+pub fn run(files: Files) -> ExitCode {
     let (config, policy) = match read(&files) {
         Ok(read) => read,
         Err(error) => {
@@ -39,7 +40,7 @@ pub fn run(files: Files, index: SharedIndex) -> ExitCode {
         }
     };
     aios_service::start_log(config.log.level);
-    match serve(config, policy, files.state, index) {
+    match serve(config, policy, files.state) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("aios memory: {error:#}");
@@ -55,7 +56,7 @@ fn read(files: &Files) -> Result<(Config, Policy), ConfigError> {
     Ok((config, Policy::from_layers(&layers)?))
 }
 
-fn serve(config: Config, policy: Policy, state: Option<PathBuf>, index: SharedIndex) -> anyhow::Result<()> {
+fn serve(config: Config, policy: Policy, state: Option<PathBuf>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(PROTOCOL_THREADS).enable_all().build()?;
     runtime.block_on(async {
         let shutdown = aios_service::shutdown()?;
@@ -67,7 +68,7 @@ fn serve(config: Config, policy: Policy, state: Option<PathBuf>, index: SharedIn
             policy,
             state: state.unwrap_or_else(|| aios_core::paths::MEMORY_STATE.into()),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-            index,
+            index: Some(Arc::new(HybridIndex::new(&config.runtime.embedding_model))),
             embedder,
         };
         Server::bind(options).await?.run(shutdown).await

@@ -73,5 +73,6 @@ pub(crate) fn embed_waiting(store: &Store, embedder: &Arc<dyn Embedder>) -> Resu
 
 /// The first bytes of a text, in whole characters.
 fn beginning(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT)].to_owned()
+    let end = (0..=text.len().min(TEXT)).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
 }

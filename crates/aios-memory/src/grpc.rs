@@ -374,7 +374,9 @@ impl MemoryService for Service {
     ) -> Result<Response<AssembleContextResponse>, Status> {
         let caller = self.caller(&request)?;
         find::readable(&caller, &request.get_ref().kinds)?;
-        Err(Status::unimplemented("this memory has nothing to count a model's tokens with"))
+        Err(Status::unimplemented(
+            "contexts are not assembled yet: the runtime does not count tokens for others; use SemanticSearch",
+        ))
     }
 
     async fn erase(&self, request: Request<EraseRequest>) -> Result<Response<EraseResponse>, Status> {

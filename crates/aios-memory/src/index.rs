@@ -15,11 +15,28 @@ pub trait Index: Send + Sync + 'static {
     /// Makes the tables that are missing. Called once for each file that is opened for writing.
     fn begin(&self, transaction: &WriteTransaction) -> Result<(), redb::Error>;
 
+    /// Takes into memory what it needs of the file that searches will read, in place of what it had. Called each time that
+    /// the store opens its file, for reading alone too, after `begin` and before anything else is asked of it.
+    fn open(&self, transaction: &ReadTransaction) -> Result<(), redb::Error>;
+
     /// Forgets everything.
     fn clear(&self, transaction: &WriteTransaction) -> Result<(), redb::Error>;
 
-    /// Follows what a transaction did to the items, in order.
-    fn apply(&self, transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error>;
+    /// Follows what a transaction did to the items, in order. Called once in a transaction at most, but for the items that
+    /// a cleared index is given: then it is called for each of them, what it returns is dropped, and `open` follows.
+    fn apply(&self, transaction: &WriteTransaction, changes: &[Change]) -> Result<AfterCommit, redb::Error>;
+
+    /// Whether there is something that makes searches faster and can wait.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// Does a part of that, which keeps other writers waiting for no longer than a commit does. Called in transactions that
+    /// change no item.
+    fn work(&self, transaction: &WriteTransaction) -> Result<AfterCommit, redb::Error> {
+        let _ = transaction;
+        Ok(None)
+    }
 
     /// The items that fit best, best first. Those that `accept` refuses don't count.
     fn search(
@@ -29,9 +46,17 @@ pub trait Index: Send + Sync + 'static {
         accept: &dyn Fn(u64) -> bool,
     ) -> Result<Vec<Found>, redb::Error>;
 
+    /// The items whose vectors are nearest to this one, nearest first, with the cosines as their scores. Empty where no
+    /// vector can be compared with it. Those that `accept` refuses don't count.
+    fn nearest(&self, vector: &[f32], limit: usize, accept: &dyn Fn(u64) -> bool) -> Vec<Found>;
+
     /// Copies everything into a new file, in which `begin` was called. Nothing else of the old file is kept.
     fn copy(&self, from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error>;
 }
+
+/// What is left to do when a transaction is on the disk: searches see then what it changed. It is called before the next
+/// transaction begins. Where the commit fails it is dropped, and the file is opened again.
+pub type AfterCommit = Option<Box<dyn FnOnce() -> Result<(), redb::Error>>>;
 
 /// What happened to an item.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +65,9 @@ pub enum Change {
     Words {
         /// Item.
         id: u64,
-        /// Its words; before, where it had others, they were those of `before`.
+        /// Its words.
         text: String,
-        /// The words that it had.
+        /// The words that it had; `None` where it is new, and has no vector either.
         before: Option<String>,
     },
     /// It has this vector now.

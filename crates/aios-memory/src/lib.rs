@@ -2,7 +2,7 @@
 //!
 //! [`Store`] keeps it in one file with three tiers (docs/memory.md has what they are for, docs/formats/memory.md every
 //! byte). [`server::Server`] serves it over gRPC, and [`daemon::run`] is the process around that. What searches is given to both: an
-//! [`Index`], and an [`Embedder`] that makes vectors.
+//! [`Index`], of which [`HybridIndex`] is the one of the service, and an [`Embedder`] that makes vectors.
 
 #![forbid(unsafe_code)]
 
@@ -10,12 +10,14 @@ pub mod daemon;
 mod embed;
 mod error;
 mod grpc;
+mod hybrid;
 mod index;
 pub mod item;
 mod kind;
 pub mod limits;
 mod medium;
 mod repair;
+mod reuse;
 mod row;
 mod schema;
 pub mod server;
@@ -25,7 +27,8 @@ mod tables;
 pub use embed::RuntimeEmbedder;
 pub use error::StoreError;
 pub use grpc::convert::{kind_name, tier_name};
-pub use index::{Change, EmbedError, Embedder, Found, Index, Query, SharedIndex};
+pub use hybrid::HybridIndex;
+pub use index::{AfterCommit, Change, EmbedError, Embedder, Found, Index, Query, SharedIndex};
 pub use item::{Body, Content, Item, Metric, Provenance};
 pub use kind::{Indexing, Kind, Tier};
 pub use limits::Invalid;

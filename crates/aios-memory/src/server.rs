@@ -40,6 +40,8 @@ const VERIFY_EVERY: u32 = 24;
 const STATE_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks for items without a vector: while there are none, and after a failure.
 const EMBED_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Time between two looks whether the index has something to do.
+const INDEX_EVERY: Duration = Duration::from_secs(1);
 /// Health's name for writing; reading has the service's own.
 pub const HEALTH_OF_WRITES: &str = "aios.memory.v1.writes";
 
@@ -116,6 +118,7 @@ impl Server {
         if let Some(embedder) = service.embedder.clone().filter(|_| service.store.options().index.is_some()) {
             tasks.spawn(embed_waiting(service.store.clone(), embedder));
         }
+        tasks.spawn(work_on_index(service.store.clone()));
         if let Some((listener, token)) = tcp {
             tasks.spawn(listen::tcp(listener, token, service.clone(), stopping.clone()));
         }
@@ -193,6 +196,23 @@ async fn embed_waiting(store: Arc<Store>, embedder: Arc<dyn Embedder>) {
             Err(_) => EMBED_EVERY.1,
         };
         told &= wait == EMBED_EVERY.1;
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Lets the index do, part by part, what makes searches faster.
+async fn work_on_index(store: Arc<Store>) {
+    loop {
+        let at_work = store.clone();
+        let wait = match tokio::task::spawn_blocking(move || at_work.work_on_index()).await {
+            Ok(Ok(true)) => Duration::ZERO,
+            Ok(Ok(false)) => INDEX_EVERY,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the index can't be worked on");
+                EMBED_EVERY.1
+            }
+            Err(_) => EMBED_EVERY.1,
+        };
         tokio::time::sleep(wait).await;
     }
 }

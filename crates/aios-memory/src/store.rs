@@ -31,7 +31,6 @@ use writer::Writer;
 pub use ageing::Aged;
 pub(crate) use apply::goal_hash;
 pub use erase::Selector;
-pub(crate) use read::reliability;
 pub use read::{Events, KindTotal, View};
 pub(crate) use writer::{Restored, restore};
 
@@ -175,6 +174,7 @@ enum Files {
 enum Job {
     Write(Write, Reply<Done>),
     Age(Reply<Aged>),
+    Index(Reply<()>),
     Erase(Selector, Reply<u64>),
     Length(Reply<u64>),
 }
@@ -233,6 +233,15 @@ impl Store {
     /// Moves what is due to the next tier, and drops what has been kept for long enough.
     pub fn age(&self) -> Result<Aged, StoreError> {
         self.ask(Job::Age)
+    }
+
+    /// Lets the index do a part of what makes searches faster and can wait; says whether there was something to do.
+    pub fn work_on_index(&self) -> Result<bool, StoreError> {
+        let has_work = self.options().index.as_ref().is_some_and(|index| index.has_work());
+        if has_work {
+            self.ask(Job::Index)?;
+        }
+        Ok(has_work)
     }
 
     /// Deletes what is selected, and returns how many items when nothing of them is in the file any more. Meanwhile nobody
@@ -323,6 +332,7 @@ impl Job {
         match self {
             Job::Write(_, reply) => reply(Err(error)),
             Job::Age(reply) => reply(Err(error)),
+            Job::Index(reply) => reply(Err(error)),
             Job::Erase(_, reply) | Job::Length(reply) => reply(Err(error)),
         }
     }

@@ -7,12 +7,13 @@ mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
+use aios_fault_disk::{Disk, Plan, Room, Survivors};
 use aios_memory::{Selector, State, Store, StoreError, repair};
-use disk::{Disk, Plan, Survivors};
+use disk::OnDisk;
 use fixture::*;
 
 fn open(disk: &Disk) -> Result<Store, StoreError> {
-    Store::open_on(Box::new(disk.clone()), options())
+    Store::open_on(Box::new(OnDisk(disk.clone())), options())
 }
 
 /// Writes until the end, and tells what was acknowledged.
@@ -64,7 +65,7 @@ fn on_a_full_disk_reads_go_on_and_writing_does_when_there_is_room() {
     let disk = Disk::new(Plan::Nothing);
     let store = open(&disk).unwrap();
     let mut told = vec![store.put(knowledge("first", "text")).unwrap()];
-    disk.set_room(Some(0));
+    disk.set_room(Room::Blocks(disk.blocks()));
     let error = loop {
         match store.put(knowledge("more", &"x".repeat(100_000))) {
             Ok(id) => told.push(id),
@@ -73,7 +74,7 @@ fn on_a_full_disk_reads_go_on_and_writing_does_when_there_is_room() {
     };
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
     assert!(store.read(|view| view.item(told[0])).unwrap().is_some(), "reads go on");
-    disk.set_room(None);
+    disk.set_room(Room::Endless);
     told.push(store.put(knowledge("again", "there is room")).unwrap());
     drop(store);
     check(&disk, &told, "a full disk");

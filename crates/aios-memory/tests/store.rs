@@ -265,7 +265,7 @@ fn the_index_follows_every_change_in_its_transaction() {
     store.put(event("they hum too")).unwrap();
     let search = |text: &str, kind: Kind| -> Vec<u64> {
         let query = Query { text, vector: None, limit: 10 };
-        let found = store.read(|view| view.search(&query, &|item| item.kind() == kind)).unwrap();
+        let found = store.read(|view| view.search(&query, &|found| found == kind)).unwrap();
         found.iter().map(|(item, _)| item.id).collect()
     };
     assert_eq!(search("hum", Kind::Knowledge), [id]);

@@ -14,8 +14,12 @@ use super::{
 use crate::{
     index::Query,
     kind::{Indexing, Kind},
-    store::reliability,
+    limits,
+    reuse::{self, Reuse},
 };
+
+/// Patterns of goals in other words that are looked at.
+const PATTERNS: usize = 50;
 
 /// What a search found.
 pub(super) struct Hits {
@@ -45,7 +49,7 @@ impl Service {
         let by = if vector.is_some() { SearchBy::MeaningAndWords } else { SearchBy::Words };
         let found = self.read(move |view| {
             let query = Query { text: &query, vector: vector.as_deref(), limit };
-            let found = view.search(&query, &|item| kinds.contains(&item.kind()))?;
+            let found = view.search(&query, &|kind| kinds.contains(&kind))?;
             Ok((found, view.unembedded_count()?))
         });
         let (found, without_vector) = found.await?;
@@ -53,15 +57,27 @@ impl Service {
         Ok(Hits { hits: hits.collect(), by, without_vector })
     }
 
-    /// Patterns for a goal in just these words.
+    /// The patterns that may be used for a goal, with its own values in their steps.
     pub(super) async fn patterns(&self, request: FindPatternRequest) -> Result<FindPatternResponse, Status> {
         let FindPatternRequest { goal, limit: asked } = request;
-        let found = self.read(move |view| view.patterns(&goal)).await?;
-        let patterns = found.into_iter().take(limit(asked, 10, 100)).map(|item| {
-            let score = reliability(&item);
-            FoundPattern { pattern: Some(to_wire(item)), similarity: 1.0, score }
+        limits::query("goal", &goal).map_err(|invalid| convert::status(invalid.into()))?;
+        let vector = match &self.store.options().index {
+            Some(_) => self.embed(goal.clone()).await,
+            None => None,
+        };
+        let exact_only = vector.is_none();
+        let found = self.read(move |view| {
+            let near = match &vector {
+                Some(vector) => view.nearest(vector, Kind::Pattern, PATTERNS)?,
+                None => Vec::new(),
+            };
+            Ok(reuse::choose(&goal, view.patterns(&goal)?, near))
         });
-        Ok(FindPatternResponse { patterns: patterns.collect(), exact_only: true })
+        let patterns = found.await?.into_iter().take(limit(asked, 10, 100)).map(|reuse| {
+            let Reuse { item, likeness: similarity, score } = reuse;
+            FoundPattern { pattern: Some(to_wire(item)), similarity, score }
+        });
+        Ok(FindPatternResponse { patterns: patterns.collect(), exact_only })
     }
 
     /// The vector of a text; `None` where there is nothing to make it, or it does not answer.

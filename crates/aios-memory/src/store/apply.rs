@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Done, Embedded, GoalUpdate, Write};
 use crate::{
     error::StoreError,
-    index::{Change, Index},
+    index::{AfterCommit, Change, Index},
     item::{Body, Content, Item, Metric},
     kind::{Indexing, Kind, Tier},
     limits::{self, METRICS, RING},
@@ -33,6 +33,8 @@ impl<E: Into<redb::Error>> From<E> for Failure {
 pub(super) struct Work<'t> {
     pub tables: Tables<'t>,
     pub changes: Vec<Change>,
+    /// Whether the index is to do what can wait. No item is changed then.
+    pub is_for_index: bool,
     place: &'t str,
     size_max: u64,
     now: i64,
@@ -46,16 +48,17 @@ impl<'t> Work<'t> {
         size_max: u64,
         now: i64,
     ) -> Result<Work<'t>, redb::Error> {
-        Ok(Work { tables: Tables::open(transaction)?, changes: Vec::new(), place, size_max, now })
+        Ok(Work { tables: Tables::open(transaction)?, changes: Vec::new(), is_for_index: false, place, size_max, now })
     }
 
-    /// Closes the tables, and lets the index follow.
-    pub fn finish(self, transaction: &WriteTransaction, index: Option<&dyn Index>) -> Result<(), redb::Error> {
-        let Work { tables, changes, .. } = self;
+    /// Closes the tables, and lets the index follow. What it returns is called when the transaction is on the disk.
+    pub fn finish(self, transaction: &WriteTransaction, index: Option<&dyn Index>) -> Result<AfterCommit, redb::Error> {
+        let Work { tables, changes, is_for_index, .. } = self;
         drop(tables);
         match index {
             Some(index) if !changes.is_empty() => index.apply(transaction, &changes),
-            _ => Ok(()),
+            Some(index) if is_for_index => index.work(transaction),
+            _ => Ok(None),
         }
     }
 

@@ -172,17 +172,35 @@ impl<'s> View<'s> {
         self.item_of(Kind::AgentState, id.ok_or_else(missing)?)
     }
 
-    /// Searches by the index. Those that `accept` refuses don't count.
-    pub fn search(&self, query: &Query<'_>, accept: &dyn Fn(&Item) -> bool) -> Result<Vec<(Item, Found)>, StoreError> {
+    /// Searches by the index, among items of the kinds that `accept` lets through.
+    pub fn search(&self, query: &Query<'_>, accept: &dyn Fn(Kind) -> bool) -> Result<Vec<(Item, Found)>, StoreError> {
         limits::query("query", query.text)?;
         let index = self.shared.options.index.as_deref().ok_or(StoreError::NoIndex)?;
-        let accepts = |id| self.listed(id).ok().flatten().is_some_and(|item| accept(&item));
-        let found = index.search(&self.transaction, query, &accepts);
-        let mut items = Vec::new();
-        for found in found.map_err(|error| StoreError::storage(&self.shared.place, error))? {
+        let found = index.search(&self.transaction, query, &|id| self.kind_of(id).is_some_and(accept));
+        self.found(found.map_err(|error| self.storage(error))?)
+    }
+
+    /// The items of this kind whose vectors are nearest to this one, with the cosines; none where there is no index.
+    pub fn nearest(&self, vector: &[f32], kind: Kind, limit: usize) -> Result<Vec<(Item, Found)>, StoreError> {
+        let Some(index) = self.shared.options.index.as_deref() else { return Ok(Vec::new()) };
+        self.found(index.nearest(vector, limit, &|id| self.kind_of(id) == Some(kind)))
+    }
+
+    /// The items that an index found, as far as they are there.
+    fn found(&self, found: Vec<Found>) -> Result<Vec<(Item, Found)>, StoreError> {
+        let mut items = Vec::with_capacity(found.len());
+        for found in found {
             items.extend(self.listed(found.id)?.map(|item| (item, found)));
         }
         Ok(items)
+    }
+
+    /// The kind of an item by the head of its row alone, as searches ask for that of many; `None` where it is not there.
+    fn kind_of(&self, id: u64) -> Option<Kind> {
+        [Tier::Working, Tier::LongTerm, Tier::Operational].into_iter().find_map(|tier| {
+            let stored = self.transaction.open_table(tables::of(tier)).ok()?.get(id).ok()??;
+            Some(row::head(stored.value())?.kind)
+        })
     }
 
     /// How much there is, by tier and kind.
@@ -294,7 +312,7 @@ impl<'s> View<'s> {
 }
 
 /// How likely a pattern is to do what it should, by its uses: the mean of what they leave possible (Laplace's rule).
-pub(crate) fn reliability(item: &Item) -> f64 {
+fn reliability(item: &Item) -> f64 {
     let Body::Pattern(pattern) = &item.content.body else { return 0.0 };
     (pattern.successes as f64 + 1.0) / (pattern.successes as f64 + pattern.failures as f64 + 2.0)
 }

@@ -55,6 +55,7 @@ impl Writer {
                 match job {
                     Job::Write(write, reply) => next = self.write_batch((write, reply), jobs),
                     Job::Age(reply) => reply(self.age()),
+                    Job::Index(reply) => reply(self.work_on_index()),
                     Job::Erase(selector, reply) => reply(self.erase(&selector)),
                     Job::Length(reply) => reply(Ok(self.medium.length())),
                 }
@@ -87,6 +88,14 @@ impl Writer {
             Err(error) => batch.into_iter().for_each(|(_, reply)| reply(Err(error.clone()))),
         }
         next
+    }
+
+    /// Lets the index do a part of what can wait.
+    fn work_on_index(&mut self) -> Result<(), StoreError> {
+        self.attempt(|work| {
+            work.is_for_index = true;
+            Ok(())
+        })
     }
 
     /// Does `work` in one transaction, and returns when it is on the disk. A database is not used again after an error:
@@ -180,6 +189,10 @@ impl Writer {
             let fill = |database: &Database| schema::prepare(database, index).map_err(redb_error);
             let database = self.medium.open(&builder(), &fill).map_err(|error| StoreError::storage(place, error))?;
             schema::prepare(&database, index).map_err(|error: SchemaError| error.at(place))?;
+            if let Some(index) = index {
+                let opened = database.begin_read().map_err(redb::Error::from).and_then(|read| index.open(&read));
+                opened.map_err(|error| StoreError::storage(place, error))?;
+            }
             Ok(database)
         };
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(self.shared.damage("a page makes no sense")))
@@ -202,6 +215,11 @@ impl Writer {
             let database = opened.map_err(|error| StoreError::storage(place, error))?;
             let transaction = database.begin_read().map_err(|error| StoreError::storage(place, error))?;
             schema::found(&transaction).map_err(|error| error.at(place))?;
+            if let Some(index) = &self.shared.options.index
+                && let Err(error) = index.open(&transaction)
+            {
+                tracing::warn!(%error, "what is searched by can't be read");
+            }
             drop(transaction);
             Ok(database)
         };
@@ -241,8 +259,9 @@ fn transact<T>(
     let mut at_work = Work::new(&transaction, &shared.place, shared.options.size_max, now)?;
     let done = work(&mut at_work)?;
     let last_id = at_work.tables.counters.get(LAST_ID)?.map_or(0, |last| last.value());
-    at_work.finish(&transaction, shared.options.index.as_deref())?;
+    let after_commit = at_work.finish(&transaction, shared.options.index.as_deref())?;
     transaction.commit()?;
+    after_commit.map_or(Ok(()), |publish| publish())?;
     Ok((done, last_id))
 }
 

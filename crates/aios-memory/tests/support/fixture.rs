@@ -11,11 +11,12 @@ use std::{
 };
 
 use aios_memory::{
-    Body, Change, Content, Found, Index, Metric, Options, Provenance, Query, copy_table,
+    AfterCommit, Body, Change, Content, Found, Index, Metric, Options, Provenance, Query, copy_table,
     item::{Event, Goal, Knowledge, Pattern, Status, Step, Task, ToolCall},
 };
 use aios_policy::Origin;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use sha2::{Digest as _, Sha256};
 
 /// A clock that stands still until it is set.
 #[derive(Clone)]
@@ -84,6 +85,21 @@ pub fn metric(name: &str, value: f64) -> Metric {
     Metric { name: name.into(), value, unit: "bytes".into(), updated: 0, provenance }
 }
 
+/// A vector of what a text is about: words of one meaning count as one.
+pub fn meaning(text: &str) -> Vec<f32> {
+    let mut sum = vec![0.0; 32];
+    for word in text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let word = match word {
+            "notebook" => "laptop",
+            "sluggish" => "slow",
+            word => word,
+        };
+        let hash = Sha256::digest(word.as_bytes());
+        sum.iter_mut().zip(hash).for_each(|(number, byte)| *number += f32::from(byte) - 127.5);
+    }
+    sum
+}
+
 const WORDS: TableDefinition<(u64, &str), ()> = TableDefinition::new("test-words");
 const VECTORS: TableDefinition<u64, &[u8]> = TableDefinition::new("test-vectors");
 
@@ -118,13 +134,17 @@ impl Index for WordIndex {
         Ok(())
     }
 
+    fn open(&self, _: &ReadTransaction) -> Result<(), redb::Error> {
+        Ok(())
+    }
+
     fn clear(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         transaction.delete_table(WORDS)?;
         transaction.delete_table(VECTORS)?;
         self.begin(transaction)
     }
 
-    fn apply(&self, transaction: &WriteTransaction, changes: &[Change]) -> Result<(), redb::Error> {
+    fn apply(&self, transaction: &WriteTransaction, changes: &[Change]) -> Result<AfterCommit, redb::Error> {
         self.followed.lock().unwrap().extend_from_slice(changes);
         let mut table = transaction.open_table(WORDS)?;
         let mut vectors = transaction.open_table(VECTORS)?;
@@ -151,7 +171,11 @@ impl Index for WordIndex {
                 }
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn nearest(&self, _: &[f32], _: usize, _: &dyn Fn(u64) -> bool) -> Vec<Found> {
+        Vec::new()
     }
 
     fn search(
