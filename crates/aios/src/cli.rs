@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod memory;
 mod token;
 mod tool;
 
@@ -9,6 +10,7 @@ use aios_core::paths;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    memory::{MemoryAddArgs, MemoryCommand, MemoryEraseArgs, MemoryServeArgs},
     token::{KeyCommand, Limits, Made, TokenCommand},
     tool::{Afar, McpArgs, RollbackArgs, RunArgs, ToolCommand, ToolsArgs},
 };
@@ -76,6 +78,9 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Offer the tools to a client of the Model Context Protocol, over standard input and output: what such a client starts.
     Mcp(McpArgs),
+    /// What this device remembers: serve it, search it, add to it, erase, repair.
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Serve the tools, until SIGTERM: what the unit `tools` runs.
     Tools(ToolsArgs),
     /// Be part of a fleet, until SIGTERM: what the unit `fleet` runs.

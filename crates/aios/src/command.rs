@@ -5,6 +5,7 @@ mod install;
 mod key;
 mod ledger;
 mod mcp;
+mod memory;
 mod model;
 mod selftest;
 mod token;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Key(command) => return key::run(command, json),
         Command::Fleet { config } => return Ok(aios_fleet::daemon::run(config)),
         Command::Rollback(args) => return tool::rollback(args, json),
+        Command::Memory(command) => return memory::run(command, json),
         Command::Mcp(args) => mcp::run(args)?,
         Command::Tools(args) => return Ok(tool::serve(args)),
         Command::Ask(args) => model::ask(args, json)?,
