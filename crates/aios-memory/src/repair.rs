@@ -9,6 +9,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::MetadataExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -69,6 +70,9 @@ pub fn repair(path: &Path) -> Result<Repaired, StoreError> {
     let draft = beside(path, "repaired");
     let _ = fs::remove_file(&draft);
     write(&draft, &salvage)?;
+    // Who repairs may be root, and who serves is another user.
+    let owner = fs::metadata(path).map_err(storage)?;
+    std::os::unix::fs::chown(&draft, Some(owner.uid()), Some(owner.gid())).map_err(storage)?;
     let kept = free_name(path);
     fs::rename(path, &kept).map_err(storage)?;
     fs::rename(&draft, path).map_err(storage)?;
