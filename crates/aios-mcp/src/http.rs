@@ -3,13 +3,13 @@
 //! Later versions of the protocol have no sessions, and clients of the earlier ones do without where the server offers
 //! none. So there is nothing to fill up, to steal or to expire; what conversations have read is kept with their token.
 
-mod connections;
 mod front;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use aios_service::connections::{self, Limits};
 use axum::{Router, middleware};
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
@@ -23,6 +23,9 @@ pub const PATH: &str = "/mcp";
 
 /// Largest message of a client, in bytes: room for a tool's arguments (1 MiB), escaped, and the rest.
 pub const BODY_MAX: usize = 4 << 20;
+
+/// What clients may take: 64 connections, a minute for a request's headers, and one for taking of an answer.
+const LIMITS: Limits = Limits { connections: 64, header: Duration::from_secs(60), send: Duration::from_secs(60) };
 
 /// Tells whose request it is.
 pub trait Authenticate: Send + Sync + 'static {
@@ -42,7 +45,7 @@ pub async fn serve(
     let config = config(listener.local_addr()?, names);
     let cancel = config.cancellation_token.clone();
     let router = router(config, authenticate);
-    let serving = connections::serve(listener, router, stopping.clone());
+    let serving = connections::serve(listener, router, LIMITS, stopping.clone());
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return Ok(()),

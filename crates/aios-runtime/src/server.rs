@@ -1,7 +1,5 @@
 //! The life of the process: bind, load, serve, drain.
 
-mod connections;
-
 use std::{
     io,
     net::SocketAddr,
@@ -13,7 +11,11 @@ use std::{
 use aios_api::runtime::v1::FILE_DESCRIPTOR_SET;
 use aios_core::{config, paths};
 use aios_models::trust::Trust;
-use aios_service::{NotifyState, OwnedSocket, notify};
+use aios_service::{
+    NotifyState, OwnedSocket,
+    connections::{self, Limits},
+    notify,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -22,7 +24,6 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnixListenerStream;
 
-use self::connections::Limits;
 use crate::{
     embedding::Embedder,
     grpc,
@@ -188,7 +189,8 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let body = BodyLimits { size: max_body, time: self.timeouts.body };
         let router = openai::router(inference.clone(), self.token, body);
-        let limits = Limits { connections: self.runtime.http.max_connections, timeouts: self.timeouts };
+        let Timeouts { header, send, .. } = self.timeouts;
+        let limits = Limits { connections: self.runtime.http.max_connections, header, send };
         let http = connections::serve(self.http, router, limits, stopping.clone());
         let mut http = tokio::spawn(http);
         let mut grpc = tokio::spawn(serve_grpc(self.grpc, inference.clone(), max_body, stopping));

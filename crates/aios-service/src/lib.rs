@@ -1,5 +1,7 @@
-//! What every service process does alike: log, listen on its Unix socket, tell its supervisor, end when it is asked to.
+//! What service processes do alike: log, listen on a Unix socket, serve HTTP connections, tell the supervisor, end when
+//! asked to.
 
+pub mod connections;
 mod socket;
 
 use std::io;
