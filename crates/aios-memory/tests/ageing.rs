@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/disk.rs"]
+mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use aios_fault_disk::{Disk, Plan};
 use aios_memory::{
     Aged, Content, Done, GoalUpdate, Kind, Options, Store, Tier, Write,
     item::{Body, Status},
 };
+use disk::OnDisk;
 use fixture::*;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -175,9 +179,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn ageing_moves_what_is_due_and_loses_none(steps in vec(step(), 1..60)) {
-        let folder = tempfile::tempdir().unwrap();
         let time = Time::new();
-        let store = Store::open(&folder.path().join("memory.redb"), time.options()).unwrap();
+        let store = Store::open_on(Box::new(OnDisk(Disk::new(Plan::Nothing))), time.options()).unwrap();
         let mut model = Model { time, store, items: BTreeMap::new() };
         steps.into_iter().for_each(|step| model.run(step));
         model.age();

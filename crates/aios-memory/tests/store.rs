@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "support/disk.rs"]
+mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
 use std::sync::Arc;
 
+use aios_fault_disk::{Disk, Plan};
 use aios_memory::{
     Body, Change, Done, Embedded, Events, GoalUpdate, Invalid, Item, Kind, Options, Query, State, Store, StoreError,
     Tier, Write,
@@ -14,6 +17,7 @@ use aios_memory::{
     limits::{ITEM, RING},
 };
 use aios_policy::Origin;
+use disk::OnDisk;
 use fixture::*;
 
 fn open(options: Options) -> (tempfile::TempDir, Store) {
@@ -49,8 +53,7 @@ fn options_time() -> i64 {
 
 #[test]
 fn the_ring_holds_ten_thousand_events_and_one_more_evicts_the_oldest() {
-    let (_folder, store) = open(options());
-    let store = Arc::new(store);
+    let store = Arc::new(Store::open_on(Box::new(OnDisk(Disk::new(Plan::Nothing))), options()).unwrap());
     let writers = (0..8).map(|writer| {
         let store = store.clone();
         let batch = RING / 8;

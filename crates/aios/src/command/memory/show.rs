@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use aios_api::memory::v1::{Item, SearchBy, SemanticSearchResponse, StatsResponse, StoreState, Tier, item::Body};
+use aios_api::memory::v1::{Item, SearchBy, SemanticSearchResponse, StatsResponse, StoreState, item::Body};
 use aios_memory::{kind_name, tier_name};
 use anyhow::Result;
 use jiff::Timestamp;
@@ -91,7 +91,7 @@ pub fn stats(stats: &StatsResponse, as_json: bool) -> Result<()> {
 fn value(item: &Item) -> Value {
     let provenance = item.provenance.clone().unwrap_or_default();
     json!({
-        "id": item.id, "kind": kind_name(item.kind), "tier": Tier::try_from(item.tier).map(|_| tier_name(item.tier)).ok(),
+        "id": item.id, "kind": kind_name(item.kind), "tier": tier_name(item.tier),
         "created": time(item.created_ms), "updated": time(item.updated_ms), "agent": provenance.agent,
         "source": provenance.source, "origins": provenance.origins, "text": all_words(item),
     })
@@ -110,26 +110,25 @@ fn words(item: &Item) -> String {
 
 /// An item's words, for people.
 fn all_words(item: &Item) -> String {
-    let parts: Vec<&str> = match &item.body {
-        Some(Body::Event(event)) => vec![&event.category, &event.message],
-        Some(Body::Goal(goal)) => vec![&goal.text, &goal.result],
-        Some(Body::Task(task)) => vec![&task.description, &task.result],
-        Some(Body::ToolCall(call)) => vec![&call.tool, &call.arguments, &call.result],
-        Some(Body::Decision(decision)) => vec![&decision.question, &decision.chosen, &decision.reason],
-        Some(Body::Pattern(pattern)) => vec![&pattern.goal],
-        Some(Body::AgentState(state)) => vec![&state.key, &state.value],
+    let join = |parts: &[&str]| parts.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
+    match &item.body {
+        Some(Body::Event(event)) => join(&[&event.category, &event.message]),
+        Some(Body::Goal(goal)) => join(&[&goal.text, &goal.result]),
+        Some(Body::Task(task)) => join(&[&task.description, &task.result]),
+        Some(Body::ToolCall(call)) => join(&[&call.tool, &call.arguments, &call.result]),
+        Some(Body::Decision(decision)) => join(&[&decision.question, &decision.chosen, &decision.reason]),
+        Some(Body::Pattern(pattern)) => pattern.goal.clone(),
+        Some(Body::AgentState(state)) => join(&[&state.key, &state.value]),
         Some(Body::Procedure(procedure)) => {
-            let steps = procedure.steps.iter().map(String::as_str);
-            [&*procedure.name, &*procedure.description].into_iter().chain(steps).collect()
+            join(&[&procedure.name, &procedure.description, &procedure.steps.join("\n")])
         }
         Some(Body::Incident(incident)) => {
-            vec![&incident.title, &incident.description, &incident.cause, &incident.resolution]
+            join(&[&incident.title, &incident.description, &incident.cause, &incident.resolution])
         }
-        Some(Body::ConfigChange(change)) => vec![&change.subject, &change.before, &change.after, &change.reason],
-        Some(Body::Knowledge(knowledge)) => vec![&knowledge.title, &knowledge.text],
-        None => Vec::new(),
-    };
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+        Some(Body::ConfigChange(change)) => join(&[&change.subject, &change.before, &change.after, &change.reason]),
+        Some(Body::Knowledge(knowledge)) => join(&[&knowledge.title, &knowledge.text]),
+        None => String::new(),
+    }
 }
 
 /// A line of somebody's text without what a terminal would obey.
