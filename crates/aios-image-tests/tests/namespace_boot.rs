@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use aios_core::control::UnitState;
 use aios_image_tests::namespace::{Namespace, text_of};
 use anyhow::Result;
+use serde_json::Value;
 
 const BOOT: Duration = Duration::from_secs(120);
 
@@ -84,5 +85,41 @@ fn what_a_unit_writes_on_its_way_out_is_in_its_log() -> Result<()> {
     let after = text_of(system.aios(&["log", "runtime"])?)?;
     assert!(after.starts_with(&before), "{after}");
     assert!(after.len() > before.len(), "{after}");
+    Ok(())
+}
+
+/// What a search answers with `--json`.
+fn search(system: &Namespace, text: &str) -> Result<Value> {
+    let found = text_of(system.aios(&["memory", "search", text, "--json"])?)?;
+    Ok(serde_json::from_str(&found)?)
+}
+
+#[test]
+fn what_is_remembered_is_found_by_its_meaning_after_a_kill_too_until_it_is_erased() -> Result<()> {
+    let system = Namespace::boot()?;
+    let units = system.wait_until_ready(BOOT)?;
+    let fan = "The fan hums because its bearing is worn.";
+    text_of(system.aios(&["memory", "add", "--source", "manual.txt", fan])?)?;
+    text_of(system.aios(&["memory", "add", "Invoices are due within thirty days."])?)?;
+    // None of its words is in the item.
+    let question = "noisy cooling device";
+    let by_meaning = |found: &Value| found["by"] == "meaning-and-words" && found["without_vector"] == 0;
+    let first = |found: &Value| found["hits"][0]["item"]["text"].as_str().is_some_and(|text| text.contains(fan));
+    let found = system.wait_for("what was added to have its vector", BOOT, |system| {
+        search(system, question).ok().filter(by_meaning)
+    })?;
+    assert!(first(&found), "{found}");
+
+    let pid =
+        units.iter().find(|unit| unit.name == "memory").and_then(|unit| unit.pid).expect("the memory has a process");
+    text_of(system.inside(&["/bin/kill", "-9", &pid.to_string()])?)?;
+    let found = system.wait_for("the memory to answer again", BOOT, |system| search(system, question).ok())?;
+    assert!(by_meaning(&found) && first(&found), "{found}");
+
+    let refused = system.aios_as("agent-web", &["memory", "search", question])?;
+    assert!(!refused.status.success(), "{refused:?}");
+    text_of(system.aios(&["memory", "erase", "--source", "manual.txt", "--yes"])?)?;
+    let found = search(&system, question)?;
+    assert!(!first(&found) && !found.to_string().contains("bearing"), "{found}");
     Ok(())
 }

@@ -15,15 +15,16 @@ use crate::{
     pipeline::JournalView,
 };
 
-/// What no tool is shown, whatever its caller may do: the keys, the secrets, and what this service itself keeps.
-pub const HIDDEN: [&str; 3] = [paths::KEYS, paths::SECRETS, paths::TOOLS_STATE];
+/// What no tool is shown, whatever its caller may do: the keys, the secrets, what this service itself keeps, and the memory,
+/// whose items say where they come from.
+pub const HIDDEN: [&str; 4] = [paths::KEYS, paths::SECRETS, paths::TOOLS_STATE, paths::MEMORY_STATE];
 
 /// Size of a call's `/tmp`, in bytes.
 const SCRATCH: u64 = 16 << 20;
 
 /// A path that no tool is shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: holds keys or secrets, or the record of what was done: no tool gets there", .0.display())]
+#[error("{}: holds keys, secrets, the memory or the record of what was done: no tool gets there", .0.display())]
 pub struct Hidden(pub PathBuf);
 
 /// What is shown where something hidden is.

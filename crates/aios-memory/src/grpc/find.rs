@@ -28,11 +28,16 @@ pub(super) struct Hits {
     pub without_vector: u64,
 }
 
-/// The kinds that are asked for; all that the caller may read and that can be searched, where none are.
+/// The kinds that are asked for; all that the caller may read and that can be searched, where none are. Who may read none
+/// is refused.
 pub(super) fn readable(caller: &Caller, asked: &[i32]) -> Result<Vec<Kind>, Status> {
     if asked.is_empty() {
         let searched = Kind::ALL.into_iter().filter(|kind| kind.indexing() != Indexing::None);
-        return Ok(searched.filter(|kind| caller.may(Action::Read, kind.name())).collect());
+        let readable: Vec<Kind> = searched.filter(|kind| caller.may(Action::Read, kind.name())).collect();
+        if readable.is_empty() {
+            caller.check(Action::Read, Kind::Knowledge)?;
+        }
+        return Ok(readable);
     }
     let kinds: Vec<Kind> = asked.iter().map(|kind| convert::kind(*kind)).collect::<Result<_, _>>()?;
     kinds.iter().try_for_each(|kind| caller.check(Action::Read, *kind))?;
