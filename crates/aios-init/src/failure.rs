@@ -25,6 +25,8 @@ pub enum Stage {
     Capabilities,
     /// Standard input, output or error could not be connected.
     Output,
+    /// What the unit can reach could not be confined.
+    Confine,
     /// The program could not be executed.
     Exec,
     /// The unit did not say that it is ready in time.
@@ -38,7 +40,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Stage; 15] = [
+    const ALL: [Stage; 16] = [
         Stage::UnitFile,
         Stage::Dependency,
         Stage::Fork,
@@ -49,6 +51,7 @@ impl Stage {
         Stage::Limits,
         Stage::Capabilities,
         Stage::Output,
+        Stage::Confine,
         Stage::Exec,
         Stage::Readiness,
         Stage::ExitedBeforeReady,
@@ -80,6 +83,7 @@ impl fmt::Display for Stage {
             Stage::Limits => "limits",
             Stage::Capabilities => "capabilities",
             Stage::Output => "output",
+            Stage::Confine => "confine",
             Stage::Exec => "exec",
             Stage::Readiness => "readiness timeout",
             Stage::ExitedBeforeReady => "exited before ready",

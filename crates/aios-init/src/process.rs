@@ -5,6 +5,7 @@
 
 mod account;
 mod child;
+mod confine;
 mod directories;
 mod group;
 

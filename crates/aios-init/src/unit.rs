@@ -40,6 +40,8 @@ pub struct Unit {
     /// The bounding set; `None` leaves root all that PID 1 has.
     pub capabilities: Option<CapabilitySet>,
     pub limits: Limits,
+    /// What its processes can reach; `None`: whatever their user may.
+    pub confine: Option<Confine>,
     /// A terminal to run on instead of the log; only the emergency shell has one.
     pub terminal: Option<PathBuf>,
 }
@@ -52,6 +54,21 @@ pub struct Limits {
     pub cpu_weight: Option<u64>,
     pub tasks_max: Option<u64>,
     pub open_files: Option<u64>,
+}
+
+/// What the processes of a unit can reach, besides its own directories, its program and `/dev/null`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confine {
+    /// Files and folders, with all below, that can be read.
+    pub read: Vec<PathBuf>,
+    /// The same that can be changed too.
+    pub write: Vec<PathBuf>,
+    /// The same that can be executed and read.
+    pub execute: Vec<PathBuf>,
+    /// Ports that it can listen on over TCP; `None`: any.
+    pub bind_tcp: Option<Vec<u16>>,
+    /// Ports of others that it can connect to over TCP; `None`: any.
+    pub connect_tcp: Option<Vec<u16>>,
 }
 
 impl Unit {
@@ -74,6 +91,7 @@ impl Unit {
             credentials: Vec::new(),
             capabilities: None,
             limits: Limits::default(),
+            confine: None,
             terminal: Some(console),
         }
     }

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::account::{self, Account};
-use super::{Group, REPORT_BYTES, above_standard_streams, directories};
+use super::{Group, REPORT_BYTES, above_standard_streams, confine, directories};
 use crate::failure::{Failure, Stage};
 use crate::layout::Layout;
 use crate::unit::Unit;
@@ -58,6 +58,7 @@ fn set_up(orders: &Orders<'_>, report: &OwnedFd) -> Result<Infallible, Failure> 
     rustix::process::umask(Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(|error| Failure::new(Stage::Directories, format!("/: {error}")))?;
     become_account(unit, &account)?;
+    confine_it(unit, layout)?;
     close_on_exec(report);
     execute(unit, &environment)
 }
@@ -198,6 +199,19 @@ fn become_user(account: &Account) -> Result<(), Failure> {
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Stage::User, "group"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Stage::User, "user"))
+}
+
+/// Last, as it closes what the steps before need. In a container the host's kernel may have no such rules; the unit's log says
+/// so, and the unit runs without.
+fn confine_it(unit: &Unit, layout: &Layout) -> Result<(), Failure> {
+    let Some(stated) = &unit.confine else { return Ok(()) };
+    match confine::confine(unit, stated, layout) {
+        Err(reason) if std::env::var_os(CONTAINER_VARIABLE).is_some() => {
+            eprintln!("aios-init: the unit runs unconfined: {reason}");
+            Ok(())
+        }
+        result => result.map_err(|reason| Failure::new(Stage::Confine, reason)),
+    }
 }
 
 /// PID 1 opens everything close-on-exec; this is the second lock on that door.

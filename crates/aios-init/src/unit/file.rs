@@ -11,7 +11,7 @@ use aios_core::quantity::{ByteSize, HumanDuration};
 use rustix::thread::CapabilitySet;
 use serde::Deserialize;
 
-use super::{Capability, Limits, Unit};
+use super::{Capability, Confine, Limits, Unit};
 use crate::supervisor::{ReadyWhen, Restart};
 
 /// Default of `start-timeout`.
@@ -140,6 +140,7 @@ pub fn parse(name: &str, path: &Path, text: &str) -> Result<Unit, UnitFileError>
         credentials: names(file.credentials),
         capabilities,
         limits,
+        confine: file.confine.map(ConfineTable::checked),
         terminal: None,
     })
 }
@@ -174,6 +175,49 @@ struct UnitFile {
     capabilities: Option<Vec<Capability>>,
     #[serde(default)]
     limits: LimitsTable,
+    confine: Option<ConfineTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ConfineTable {
+    #[serde(default)]
+    read: Vec<AbsolutePath>,
+    #[serde(default)]
+    write: Vec<AbsolutePath>,
+    #[serde(default)]
+    execute: Vec<AbsolutePath>,
+    bind_tcp: Option<Vec<u16>>,
+    connect_tcp: Option<Vec<u16>>,
+}
+
+impl ConfineTable {
+    fn checked(self) -> Confine {
+        let paths = |paths: Vec<AbsolutePath>| paths.into_iter().map(|path| path.0).collect();
+        Confine {
+            read: paths(self.read),
+            write: paths(self.write),
+            execute: paths(self.execute),
+            bind_tcp: self.bind_tcp,
+            connect_tcp: self.connect_tcp,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct AbsolutePath(PathBuf);
+
+impl TryFrom<String> for AbsolutePath {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        if path.starts_with('/') && !path.contains('\0') {
+            Ok(AbsolutePath(path.into()))
+        } else {
+            Err(format!("\"{path}\" is not an absolute path"))
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -367,6 +411,12 @@ memory-high = "1GiB"
 cpu-weight = 100
 tasks-max = 512
 open-files = 4096
+[confine]
+read = ["/etc"]
+write = ["/srv"]
+execute = ["/usr/bin"]
+bind-tcp = [8080]
+connect-tcp = []
 "#;
 
     #[test]
@@ -379,6 +429,14 @@ open-files = 4096
         assert_eq!(unit.capabilities.map(|set| set.bits()), Some(1 << 10));
         assert_eq!(unit.limits.memory_max, Some(ByteSize(2 << 30)));
         assert_eq!(unit.limits.open_files, Some(4096));
+        let confine = Confine {
+            read: vec!["/etc".into()],
+            write: vec!["/srv".into()],
+            execute: vec!["/usr/bin".into()],
+            bind_tcp: Some(vec![8080]),
+            connect_tcp: Some(vec![]),
+        };
+        assert_eq!(unit.confine, Some(confine));
     }
 
     #[test]
@@ -387,6 +445,7 @@ open-files = 4096
         assert_eq!((unit.ready, unit.restart), (ReadyWhen::Started, Restart::OnFailure));
         assert_eq!((unit.start_timeout, unit.stop_timeout), (Duration::from_secs(90), Duration::from_secs(10)));
         assert_eq!((unit.user.as_str(), unit.capabilities), ("root", None));
+        assert_eq!(unit.confine, None);
         let other = parse_text("command = [\"/bin/true\"]\nuser = \"nobody\"").unwrap();
         assert_eq!(other.capabilities.map(|set| set.bits()), Some(0), "others than root get no capability by default");
     }
@@ -406,6 +465,8 @@ open-files = 4096
             ("command = [\"/bin/true\"]\n[limits]\ncpu-weight = 0", Some(3), "between 1 and 10000"),
             ("command = [\"/bin/true\"]\n[limits]\nmemory-max = \"much\"", Some(3), "is not a size"),
             ("command = [\"/bin/true\"]\n[environment]\n\"A=B\" = \"c\"", Some(3), "environment variable"),
+            ("command = [\"/bin/true\"]\n[confine]\nread = [\"etc\"]", Some(3), "not an absolute path"),
+            ("command = [\"/bin/true\"]\n[confine]\nbind-tcp = [65536]", Some(3), "65536"),
             ("command = \"/bin/true", Some(1), ""),
         ] {
             let error = parse_text(text).unwrap_err();

@@ -92,3 +92,29 @@ fn a_secret_reaches_the_unit_that_names_it_and_an_absent_one_is_no_error() {
     }
     assert_eq!(system.unit("service").state, UnitState::Ready);
 }
+
+#[test]
+fn a_confined_service_reaches_what_its_file_names_and_its_own_directories() {
+    let script = "cat $EVENTS.other 2>/dev/null || echo unread; cat $EVENTS.named; \
+                  { echo new > $EVENTS.named; } 2>/dev/null || echo unwritten; \
+                  echo kept > $STATE_DIRECTORY/file && cat $STATE_DIRECTORY/file; \
+                  kill -0 $$ && echo own; /usr/bin/env true 2>/dev/null || echo unexecuted; \
+                  echo done; exec /bin/sleep 1000";
+    let named = |plan: &Plan, name: &str| plan.path(&format!("events.{name}")).display().to_string();
+    let plan = Plan::new().write("events.named", "named\n").write("events.other", "other\n");
+    let programs = ["/bin/sh", "/bin/cat", "/bin/sleep"].map(|path| {
+        let real = std::fs::canonicalize(path).unwrap();
+        format!("\"{}\"", real.display())
+    });
+    let keys = format!(
+        "user = \"{}\"\nstate-directory = \"service\"\n[confine]\nread = [\"{}\", \"/usr/lib\", \"/etc/ld.so.cache\"]\n\
+         execute = [{}, \"/lib64\", \"/usr/lib\", \"/lib\"]\n",
+        user(),
+        named(&plan, "named"),
+        programs.join(", ")
+    );
+    let system = plan.script("service", script, &keys).boot();
+    system.wait_for_log("service", "done");
+    let log = system.output("service");
+    assert_eq!(log, ["unread", "named", "unwritten", "kept", "own", "unexecuted", "done"]);
+}
