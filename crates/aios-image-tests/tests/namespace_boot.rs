@@ -45,6 +45,11 @@ fn services_run_as_their_own_users_without_capabilities() -> Result<()> {
     assert_ne!(field("Uid:").split_whitespace().next(), Some("0"), "{status}");
     assert_eq!(field("CapBnd:"), "0000000000000000", "{status}");
     assert_eq!(field("NoNewPrivs:"), "1", "{status}");
+    for unit in ["memory", "runtime", "fleet"] {
+        let file = text_of(system.inside(&["/bin/cat", &format!("/usr/lib/aios/units/{unit}.toml")])?)?;
+        let log = text_of(system.aios(&["log", unit])?)?;
+        assert!(file.contains("[confine]") && !log.contains("unconfined"), "{unit}: {log}");
+    }
     Ok(())
 }
 
