@@ -9,15 +9,8 @@ use aios_api::tools::v1::{
     ApproveRequest, SignedAnswer, WatchApprovalsRequest, tools_service_client::ToolsServiceClient,
     watch_approvals_response::Event,
 };
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::UnixStream,
-    sync::{mpsc, watch},
-};
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use tokio::sync::{mpsc, watch};
+use tonic::{Status, transport::Channel};
 
 use crate::board::Board;
 
@@ -97,13 +90,7 @@ pub async fn bring(socket: PathBuf, mut answers: mpsc::Receiver<Brought>, board:
 }
 
 async fn connect(socket: &Path) -> Result<ToolsServiceClient<Channel>, Status> {
-    let path = socket.to_owned();
-    let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The address is only a name: the connector goes to the socket.
-    let channel = Endpoint::from_static("http://tools").connect_with_connector(connector).await;
-    let unreached = |_| Status::unavailable(format!("nobody answers on {}", socket.display()));
+    let channel = aios_service::dial(socket).await;
+    let unreached = |error| Status::unavailable(format!("nobody answers on {}: {error}", socket.display()));
     Ok(ToolsServiceClient::new(channel.map_err(unreached)?).max_decoding_message_size(MESSAGE_MAX))
 }

@@ -22,10 +22,7 @@ use aios_api::runtime::v1::{
 };
 use binary::{Started, free_address, prepare, runtime};
 use http::until;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::net::UnixStream;
-use tonic::transport::Endpoint;
 
 /// Instructions of a hundred tokens: the tiny model's are bytes.
 const INSTRUCTIONS: &str =
@@ -230,10 +227,6 @@ fn a_prompt_of_the_grpc_api_is_kept_as_a_whole() {
     let device = Device::new("");
     let ask = || {
         let socket = device.dir.path().join("grpc.sock");
-        let connect = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
         let request = InferRequest {
             input: Some(Input::Prompt(INSTRUCTIONS.to_owned())),
             sampling: Some(Sampling { temperature: Some(0.0), ..Sampling::default() }),
@@ -243,7 +236,7 @@ fn a_prompt_of_the_grpc_api_is_kept_as_a_whole() {
         };
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let answer = tokio.block_on(async {
-            let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.unwrap();
+            let channel = aios_service::dial(&socket).await.unwrap();
             RuntimeServiceClient::new(channel).infer(request).await.unwrap().into_inner()
         });
         (answer.usage.unwrap(), answer.text)

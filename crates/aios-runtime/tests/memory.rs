@@ -21,14 +21,9 @@ use aios_api::runtime::v1::{
 use aios_core::quantity::{ByteSize, HumanDuration};
 use aios_models::{gguf::Gguf, memory::Needs, store::Store};
 use http::until;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use served::{Served, serve_with};
-use tokio::net::UnixStream;
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, transport::Channel};
 
 /// The requests of an operator, one at a time.
 struct Operator {
@@ -39,13 +34,7 @@ struct Operator {
 impl Operator {
     fn of(server: &Served) -> Operator {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let socket = server.socket.clone();
-        let connect = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        let channel =
-            tokio.block_on(Endpoint::from_static("http://localhost").connect_with_connector(connect)).unwrap();
+        let channel = tokio.block_on(aios_service::dial(&server.socket)).unwrap();
         Operator { tokio, client: RuntimeServiceClient::new(channel) }
     }
 

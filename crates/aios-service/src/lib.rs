@@ -1,7 +1,8 @@
-//! What service processes do alike: log, listen on a Unix socket, serve HTTP connections, tell the supervisor, end when
-//! asked to.
+//! What service processes do alike: log, listen on a Unix socket and connect to one, serve HTTP connections, tell the
+//! supervisor, end when asked to.
 
 pub mod connections;
+mod dial;
 mod socket;
 
 use std::io;
@@ -11,6 +12,7 @@ pub use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+pub use dial::{dial, dial_lazily};
 pub use socket::{OwnedSocket, bind};
 
 /// Exit code of a bad configuration (`EX_USAGE`): starting again won't help.
