@@ -76,7 +76,7 @@ fn descriptor_sets_name_the_services_and_their_calls() {
     };
     let runtime = calls(aios_api::runtime::v1::FILE_DESCRIPTOR_SET, "aios.runtime.v1");
     assert_eq!(runtime.0, "RuntimeService");
-    assert_eq!(runtime.1, "LoadModel UnloadModel ListModels Infer StreamInfer Embed");
+    assert_eq!(runtime.1, "LoadModel UnloadModel ListModels Infer StreamInfer Embed CountTokens");
     let memory = calls(aios_api::memory::v1::FILE_DESCRIPTOR_SET, "aios.memory.v1");
     assert_eq!(memory.0, "MemoryService");
     assert_eq!(

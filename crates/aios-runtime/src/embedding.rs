@@ -4,6 +4,7 @@
 //! wait.
 
 mod bert;
+mod cache;
 mod model;
 mod weights;
 
@@ -14,7 +15,7 @@ use std::sync::{
 
 use tokio::sync::{Mutex, Semaphore, TryAcquireError};
 
-pub use self::model::{EmbeddingLoadError, EmbeddingModel};
+pub use self::model::{EmbeddingLoadError, EmbeddingModel, Made};
 use crate::registry::{DEFAULT, Registry, RegistryError};
 
 /// Most texts of a request, as in OpenAI's API.
@@ -43,10 +44,8 @@ pub enum Input {
 pub struct Embeddings {
     /// Id of the model, never `default`.
     pub model: String,
-    /// A vector of length 1 for each input.
-    pub vectors: Vec<Vec<f32>>,
-    /// Word pieces that were read, without those that mark beginning and end.
-    pub tokens: usize,
+    /// The vectors and their costs.
+    pub made: Made,
 }
 
 /// Why there are no embeddings.
@@ -137,8 +136,7 @@ impl Embedder {
             if dimensions.is_some_and(|dimensions| dimensions != model.dimensions()) {
                 return Err(EmbedError::Dimensions { has: model.dimensions() });
             }
-            let (vectors, tokens) = model.embed(&inputs, &cancelled)?;
-            Ok(Embeddings { model: id, vectors, tokens })
+            Ok(Embeddings { model: id, made: model.embed(&inputs, &cancelled)? })
         };
         let worked = tokio::task::spawn_blocking(work).await;
         worked.unwrap_or_else(|_| Err(EmbedError::Failed("the log of the runtime has the reason".into())))

@@ -5,8 +5,9 @@ mod convert;
 use std::{pin::Pin, sync::Arc};
 
 use aios_api::runtime::v1::{
-    EmbedRequest, EmbedResponse, InferRequest, InferResponse, ListModelsRequest, ListModelsResponse, LoadModelRequest,
-    LoadModelResponse, StreamInferResponse, UnloadModelRequest, UnloadModelResponse,
+    CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, InferRequest, InferResponse,
+    ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse, StreamInferResponse,
+    UnloadModelRequest, UnloadModelResponse,
     runtime_service_server::{RuntimeService, RuntimeServiceServer},
     stream_infer_response,
 };
@@ -85,6 +86,15 @@ impl RuntimeService for Service {
         let (model, texts) = convert::texts(request.into_inner())?;
         let made = self.inference.embedder.embed(&model, texts, None).await.map_err(convert::embedding_status)?;
         Ok(Response::new(convert::embeddings(made)))
+    }
+
+    async fn count_tokens(
+        &self,
+        request: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        let (model, texts, chat) = convert::counted(request.into_inner())?;
+        let counted = self.inference.count(&model, texts, chat).await.map_err(convert::refusal_status)?;
+        Ok(Response::new(convert::counts(counted)))
     }
 }
 

@@ -156,7 +156,49 @@ pub enum Refusal {
     },
 }
 
+/// Numbers of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Id of the model, never `default`.
+    pub model: String,
+    /// Of each text, as it stands behind other text.
+    pub texts: Vec<usize>,
+    /// Of the chat, with what its template puts around the messages; 0 without one.
+    pub chat: usize,
+    /// Longest context of the model.
+    pub context_length: usize,
+}
+
 impl Inference {
+    /// Counts tokens, and generates nothing.
+    pub async fn count(
+        &self,
+        model: &str,
+        texts: Vec<String>,
+        chat: Option<Vec<ChatMessage>>,
+    ) -> Result<Counted, Refusal> {
+        let model = self.model(model).await?;
+        // A megabyte of text takes tens of milliseconds.
+        let work = move || {
+            let length = |tokens: Result<Vec<u32>, PromptError>| Ok(tokens.map_err(prompt_refusal)?.len());
+            let texts = texts.iter().map(|text| length(model.continuation_tokens(text))).collect::<Result<_, _>>()?;
+            let chat = chat.map_or(Ok(0), |messages| length(model.chat_tokens(&messages, &[])))?;
+            let context_length = model.engine.info().context_length;
+            Ok(Counted { model: model.id.clone(), texts, chat, context_length })
+        };
+        let counted = tokio::task::spawn_blocking(work).await;
+        counted.unwrap_or_else(|error| Err(Refusal::Internal { reason: error.to_string() }))
+    }
+
+    /// The model of that id, which may have to be brought back into memory.
+    async fn model(&self, id: &str) -> Result<Arc<Resident>, Refusal> {
+        let model = self.registry.serve(id).await.map_err(|error| match error {
+            RegistryError::Memory { .. } => Refusal::NoMemory { reason: error.to_string() },
+            error => Refusal::NotLoaded { reason: error.to_string() },
+        })?;
+        model.ok_or_else(|| Refusal::UnknownModel { model: id.to_owned() })
+    }
+
     /// Lets a request in, or refuses it. What it returns waits for a slot or runs; dropping that cancels it.
     pub async fn start(&self, request: Request) -> Result<(Arc<Resident>, Run), Refusal> {
         let name = request.id.clone();
@@ -168,12 +210,7 @@ impl Inference {
     }
 
     async fn admit(&self, request: Request) -> Result<(Arc<Resident>, Run), Refusal> {
-        let unknown = || Refusal::UnknownModel { model: request.model.clone() };
-        let model = self.registry.serve(&request.model).await.map_err(|error| match error {
-            RegistryError::Memory { .. } => Refusal::NoMemory { reason: error.to_string() },
-            error => Refusal::NotLoaded { reason: error.to_string() },
-        })?;
-        let model = model.ok_or_else(unknown)?;
+        let model = self.model(&request.model).await?;
         let admission = self.scheduler.admit().map_err(|reason| match reason {
             NotAdmitted::Full => Refusal::QueueFull,
             NotAdmitted::Closing => Refusal::ShuttingDown,
@@ -214,15 +251,19 @@ fn tokens(model: &Resident, input: &Input, expected: &Expected) -> Result<Vec<u3
         Input::Text(text) => (model.text_tokens(text), "prompt"),
         Input::Chat(messages) => (model.chat_tokens(messages, tools(expected)), "messages"),
     };
-    let tokens = tokens.map_err(|error| match error {
-        PromptError::NoTemplate(_) | PromptError::Template(_) => Refusal::Template { reason: error.to_string() },
-        PromptError::Encode(_) => Refusal::Internal { reason: error.to_string() },
-    })?;
+    let tokens = tokens.map_err(prompt_refusal)?;
     let (prompt, context) = (tokens.len(), model.engine.info().context_length);
     match prompt {
         0 => Err(Refusal::EmptyPrompt { param }),
         prompt if prompt >= context => Err(Refusal::ContextExceeded { context, prompt, param }),
         _ => Ok(tokens),
+    }
+}
+
+fn prompt_refusal(error: PromptError) -> Refusal {
+    match error {
+        PromptError::NoTemplate(_) | PromptError::Template(_) => Refusal::Template { reason: error.to_string() },
+        PromptError::Encode(_) => Refusal::Internal { reason: error.to_string() },
     }
 }
 

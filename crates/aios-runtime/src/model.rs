@@ -156,6 +156,11 @@ impl LoadedModel {
     pub fn text_tokens(&self, text: &str) -> Result<Vec<u32>, PromptError> {
         Ok(self.tokenizer.encode(text)?)
     }
+
+    /// The tokens of plain text that stands behind other text. Nothing in it acts as a control token.
+    pub fn continuation_tokens(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        Ok(self.tokenizer.encode_continuation(text)?)
+    }
 }
 
 impl std::fmt::Debug for LoadedModel {

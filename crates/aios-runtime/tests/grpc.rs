@@ -16,20 +16,15 @@ mod tiny_model;
 use std::path::Path;
 
 use aios_api::runtime::v1::{
-    Conversation, EmbedRequest, FinishReason, Form, InferRequest, ListModelsRequest, LoadModelRequest, Message,
-    ModelState, Role, Sampling, UnloadModelRequest, form, infer_request::Input,
+    Conversation, CountTokensRequest, EmbedRequest, FinishReason, Form, InferRequest, ListModelsRequest,
+    LoadModelRequest, Message, ModelState, Role, Sampling, UnloadModelRequest, form, infer_request::Input,
     runtime_service_client::RuntimeServiceClient, stream_infer_response::Event,
 };
 use http::until;
-use hyper_util::rt::TokioIo;
 use letters::ALPHABET;
 use served::{serve, serve_with};
-use tokio::net::UnixStream;
 use tokio_stream::StreamExt as _;
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -37,13 +32,7 @@ use tonic_reflection::pb::v1::{
 };
 
 async fn channel(socket: &Path) -> Channel {
-    let socket = socket.to_owned();
-    let connect = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    // The address is not used, but its form is checked.
-    Endpoint::from_static("http://localhost").connect_with_connector(connect).await.unwrap()
+    aios_service::dial(socket).await.unwrap()
 }
 
 fn chat(text: &str) -> InferRequest {
@@ -269,6 +258,35 @@ async fn the_socket_is_open_to_owner_and_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_counted_as_inference_counts_them() {
+    let server = serve();
+    let mut client = RuntimeServiceClient::new(channel(&server.socket).await);
+    let Some(Input::Conversation(conversation)) = chat("hi, <eos> there").input else { panic!() };
+    let request = |model: &str, texts: &[&str]| CountTokensRequest {
+        model: model.into(),
+        texts: texts.iter().map(|&text| text.to_owned()).collect(),
+        conversation: Some(conversation.clone()),
+    };
+    let counted = client.count_tokens(request("", &["", "abc", "abc de"])).await.unwrap().into_inner();
+    assert_eq!((counted.model.as_str(), counted.texts.len(), counted.texts[0]), ("letters", 3, 0));
+    assert!(counted.texts[1] > 0 && counted.texts[1] < counted.texts[2] && counted.context_length > 0);
+    let mut read = Vec::new();
+    for request in [chat("hi, <eos> there"), prompt("abc"), prompt("abc de")] {
+        let answer = client.infer(InferRequest { max_tokens: Some(1), ..request }).await.unwrap().into_inner();
+        read.push(answer.usage.unwrap().prompt_tokens);
+    }
+    // A prompt may have a token for its beginning besides.
+    assert_eq!((counted.conversation, counted.texts[2] - counted.texts[1]), (read[0], read[2] - read[1]));
+    for (bad, code) in [
+        (request("nobody", &["a"]), Code::NotFound),
+        (CountTokensRequest { texts: vec![String::new(); 2049], ..request("", &[]) }, Code::InvalidArgument),
+        (CountTokensRequest { conversation: Some(Conversation::default()), ..request("", &[]) }, Code::InvalidArgument),
+    ] {
+        assert_eq!(client.count_tokens(bad).await.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn texts_are_embedded() {
     let server = serve_with(|runtime| {
         runtime.embedding_model = "tiny-bert".into();
@@ -281,7 +299,10 @@ async fn texts_are_embedded() {
     };
     let answer = client.embed(request(&["a b c", "a b", "a b c"])).await.unwrap().into_inner();
     assert_eq!((answer.model.as_str(), answer.prompt_tokens, answer.embeddings.len()), ("tiny-bert", 8, 3));
-    assert_eq!(answer.embeddings[0], answer.embeddings[2]);
+    assert_eq!((&answer.embeddings[0], answer.cached_tokens), (&answer.embeddings[2], 0));
+    let again = client.embed(request(&["a b", "c", "a b c"])).await.unwrap().into_inner();
+    assert_eq!((again.prompt_tokens, again.cached_tokens), (6, 5), "what was embedded is not computed again");
+    assert_eq!([&again.embeddings[0], &again.embeddings[2]], [&answer.embeddings[1], &answer.embeddings[0]]);
     for embedding in &answer.embeddings {
         assert_eq!(embedding.values.len(), tiny_bert::DIMENSIONS);
         let length: f32 = embedding.values.iter().map(|value| value * value).sum();

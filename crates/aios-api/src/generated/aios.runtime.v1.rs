@@ -224,12 +224,43 @@ pub struct EmbedResponse {
     /// Tokens of all texts that were read.
     #[prost(uint32, tag = "3")]
     pub prompt_tokens: u32,
+    /// Those of texts whose vectors were known, and not computed.
+    #[prost(uint32, tag = "4")]
+    pub cached_tokens: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Embedding {
     /// A vector of length 1: the product of two is their cosine.
     #[prost(float, repeated, tag = "1")]
     pub values: ::prost::alloc::vec::Vec<f32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CountTokensRequest {
+    /// Empty means "default". A language model that is loaded.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// At most 2048. Each is counted alone, as text that stands behind other text: without a token for its beginning. Nothing in
+    /// it acts as a control token. A text that is put together may have more tokens than its parts, or fewer.
+    #[prost(string, repeated, tag = "2")]
+    pub texts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Counted as Infer counts it in usage.prompt_tokens: rendered with the model's chat template.
+    #[prost(message, optional, tag = "3")]
+    pub conversation: ::core::option::Option<Conversation>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountTokensResponse {
+    /// Id of the model, never "default".
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// One for each text, in their order.
+    #[prost(uint32, repeated, tag = "2")]
+    pub texts: ::prost::alloc::vec::Vec<u32>,
+    /// 0 where none was given.
+    #[prost(uint32, tag = "3")]
+    pub conversation: u32,
+    /// Longest context that this runtime serves with the model, in tokens.
+    #[prost(uint32, tag = "4")]
+    pub context_length: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -629,6 +660,33 @@ pub mod runtime_service_client {
                 .insert(GrpcMethod::new("aios.runtime.v1.RuntimeService", "Embed"));
             self.inner.unary(req, path, codec).await
         }
+        /// Counts tokens as a model's tokenizer makes them, without generating.
+        pub async fn count_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aios.runtime.v1.RuntimeService/CountTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aios.runtime.v1.RuntimeService", "CountTokens"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -692,6 +750,14 @@ pub mod runtime_service_server {
             &self,
             request: tonic::Request<super::EmbedRequest>,
         ) -> std::result::Result<tonic::Response<super::EmbedResponse>, tonic::Status>;
+        /// Counts tokens as a model's tokenizer makes them, without generating.
+        async fn count_tokens(
+            &self,
+            request: tonic::Request<super::CountTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountTokensResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct RuntimeServiceServer<T> {
@@ -1023,6 +1089,51 @@ pub mod runtime_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EmbedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aios.runtime.v1.RuntimeService/CountTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountTokensSvc<T: RuntimeService>(pub Arc<T>);
+                    impl<
+                        T: RuntimeService,
+                    > tonic::server::UnaryService<super::CountTokensRequest>
+                    for CountTokensSvc<T> {
+                        type Response = super::CountTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RuntimeService>::count_tokens(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountTokensSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,6 +1,7 @@
 //! An embedding model in the files of sentence-transformers: a BERT encoder, of whose last values the mean is taken.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use tokenizers::Tokenizer;
 use super::{
     EmbedError, Input,
     bert::{Bert, Config},
+    cache::{self, Cache, Key},
     weights::Weights,
 };
 
@@ -38,6 +40,19 @@ pub struct EmbeddingModel {
     ends: [u32; 2],
     size_bytes: u64,
     load_time: Duration,
+    /// Goes with the model: another one in its place makes other vectors.
+    cache: Cache,
+}
+
+/// What a model made of some inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// A vector of length 1 for each input.
+    pub vectors: Vec<Vec<f32>>,
+    /// Word pieces that were read, without those that mark beginning and end.
+    pub tokens: usize,
+    /// Those of inputs whose vectors were known.
+    pub cached_tokens: usize,
 }
 
 /// Why a model can't be loaded.
@@ -95,11 +110,12 @@ impl EmbeddingModel {
             ends,
             size_bytes,
             load_time: started.elapsed(),
+            cache: Cache::default(),
         })
     }
 
-    /// The memory that the model in `dir` needs, in bytes: its weights, its tokenizer, and what lies between the layers of
-    /// one batch.
+    /// The memory that the model in `dir` needs, in bytes: its weights, its tokenizer, the vectors that it keeps, and what lies
+    /// between the layers of one batch.
     pub fn needs(dir: &Path) -> Result<u64, EmbeddingLoadError> {
         let config: Config = read_json(&dir.join("config.json"))?;
         let fault = |reason: String| EmbeddingLoadError { path: dir.join(EMBEDDING_FILE), reason };
@@ -112,8 +128,9 @@ impl EmbeddingModel {
             product(&[BATCH_TOKENS, 3, config.intermediate_size]),
             product(&[BATCH_TOKENS, 2, config.num_attention_heads, longest]),
         ];
-        let between = between.into_iter().fold(0, u64::saturating_add);
-        Ok(weights.saturating_add(between).saturating_add(tokenizer.saturating_mul(TOKENIZER_FACTOR)))
+        let vectors = product(&[cache::MOST, config.hidden_size]);
+        let parts = [weights, tokenizer.saturating_mul(TOKENIZER_FACTOR), vectors];
+        Ok(between.into_iter().chain(parts).fold(0, u64::saturating_add))
     }
 
     /// Tokens of a text at most, those that mark its beginning and end included.
@@ -136,16 +153,21 @@ impl EmbeddingModel {
         self.load_time
     }
 
-    /// A vector of length 1 for each input, and the word pieces that were read for them. What is longer than the model
-    /// reads is cut off at the end. Ends early once it is `cancelled`.
-    pub fn embed(&self, inputs: &[Input], cancelled: &AtomicBool) -> Result<(Vec<Vec<f32>>, usize), EmbedError> {
+    /// Embeds each input; those that were embedded lately are not computed again. What is longer than the model reads is cut
+    /// off at the end. Ends early once it is `cancelled`.
+    pub fn embed(&self, inputs: &[Input], cancelled: &AtomicBool) -> Result<Made, EmbedError> {
         let texts = inputs.iter().enumerate().map(|(index, input)| self.tokens(index, input));
         let texts: Vec<Vec<u32>> = texts.collect::<Result<_, _>>()?;
-        let tokens = texts.iter().map(|tokens| tokens.len() - self.ends.len()).sum();
-        // Those of similar length go together, so that little is filled up.
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&index| texts[index].len());
-        let mut vectors = vec![Vec::new(); texts.len()];
+        let keys: Vec<Key> = texts.iter().map(|text| cache::key(text)).collect();
+        let mut known = self.cache.find(&keys);
+        let read = |index: usize| texts[index].len() - self.ends.len();
+        let tokens = (0..texts.len()).map(read).sum();
+        let cached_tokens = (0..texts.len()).filter(|index| known.contains_key(&keys[*index])).map(read).sum();
+        // Those of similar length go together, so that little is filled up; each once.
+        let missing: HashMap<Key, usize> = (0..texts.len()).map(|index| (keys[index], index)).collect();
+        let mut order: Vec<usize> =
+            missing.into_iter().filter(|(key, _)| !known.contains_key(key)).map(|(_, index)| index).collect();
+        order.sort_by_key(|&index| (texts[index].len(), index));
         let mut rest = &order[..];
         while let Some(count) = batch(rest, &texts) {
             if cancelled.load(Ordering::Relaxed) {
@@ -155,11 +177,14 @@ impl EmbeddingModel {
             let rows = batch.iter().map(|&index| texts[index].as_slice()).collect::<Vec<_>>();
             let sums = self.sums(&rows).map_err(|error| EmbedError::Failed(error.to_string()))?;
             for (&index, sum) in batch.iter().zip(sums) {
-                vectors[index] = normalized(sum)?;
+                let vector = normalized(sum)?;
+                self.cache.keep(keys[index], &vector);
+                known.insert(keys[index], vector);
             }
             rest = later;
         }
-        Ok((vectors, tokens))
+        let vectors = keys.iter().map(|key| known[key].clone()).collect();
+        Ok(Made { vectors, tokens, cached_tokens })
     }
 
     /// Tokens of an input, its ends included.

@@ -1,17 +1,17 @@
 //! Between the domain's types and the wire's.
 
 use aios_api::runtime::v1::{
-    self as wire, EmbedRequest, EmbedResponse, Embedding, FinishReason, InferRequest, InferResponse, Message, Model,
-    ModelKind, ModelState, PromptCacheRetention, Role, Timings, Usage, form, infer_request,
-    stream_infer_response::Done,
+    self as wire, Conversation, CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, Embedding,
+    FinishReason, InferRequest, InferResponse, Message, Model, ModelKind, ModelState, PromptCacheRetention, Role,
+    Timings, Usage, form, infer_request, stream_infer_response::Done,
 };
 use tonic::Status;
 
 use crate::{
     constraint::Form,
-    embedding::{self, EmbedError, Embeddings, MAX_INPUTS},
+    embedding::{self, EmbedError, Embeddings, MAX_INPUTS, Made},
     generate::Finish,
-    inference::{Completed, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request, Retention},
+    inference::{Completed, Counted, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request, Retention},
     registry::{InMemory, Listed, ListedState, RegistryError, millis},
     sampling::Sampling,
     template::ChatMessage,
@@ -25,15 +25,9 @@ pub fn request(wire: InferRequest) -> Result<Request, Status> {
     };
     let input = match wire.input {
         Some(infer_request::Input::Prompt(text)) => Input::Text(text),
-        Some(infer_request::Input::Conversation(conversation)) => {
-            let messages: Result<Vec<_>, _> = conversation.messages.into_iter().map(message).collect();
-            Input::Chat(messages?)
-        }
+        Some(infer_request::Input::Conversation(conversation)) => Input::Chat(messages(conversation)?),
         None => return Err(Status::invalid_argument("input: set prompt or conversation")),
     };
-    if matches!(&input, Input::Chat(messages) if messages.is_empty()) {
-        return Err(Status::invalid_argument("conversation.messages: must hold at least one message"));
-    }
     let sampling = wire.sampling.unwrap_or_default();
     let (temperature, top_p) = (sampling.temperature.unwrap_or(1.0), sampling.top_p.unwrap_or(1.0));
     let sampling = Sampling { temperature, top_p, seed: sampling.seed };
@@ -73,6 +67,13 @@ fn expected(wire: wire::Form) -> Result<Expected, Status> {
         None => return Err(Status::invalid_argument("form: set json_schema, regex, choice or grammar")),
     };
     Ok(Expected::Form { form, param: "form" })
+}
+
+fn messages(conversation: Conversation) -> Result<Vec<ChatMessage>, Status> {
+    if conversation.messages.is_empty() {
+        return Err(Status::invalid_argument("conversation.messages: must hold at least one message"));
+    }
+    conversation.messages.into_iter().map(message).collect()
 }
 
 fn message(wire: Message) -> Result<ChatMessage, Status> {
@@ -165,9 +166,32 @@ pub fn texts(wire: EmbedRequest) -> Result<(String, Vec<embedding::Input>), Stat
 }
 
 /// What was made of the texts.
-pub fn embeddings(made: Embeddings) -> EmbedResponse {
-    let embeddings = made.vectors.into_iter().map(|values| Embedding { values }).collect();
-    EmbedResponse { model: made.model, embeddings, prompt_tokens: saturating(made.tokens) }
+pub fn embeddings(Embeddings { model, made }: Embeddings) -> EmbedResponse {
+    let Made { vectors, tokens, cached_tokens } = made;
+    EmbedResponse {
+        model,
+        embeddings: vectors.into_iter().map(|values| Embedding { values }).collect(),
+        prompt_tokens: saturating(tokens),
+        cached_tokens: saturating(cached_tokens),
+    }
+}
+
+/// The model, the texts and the chat of a request to count.
+pub fn counted(wire: CountTokensRequest) -> Result<(String, Vec<String>, Option<Vec<ChatMessage>>), Status> {
+    if wire.texts.len() > MAX_INPUTS {
+        return Err(Status::invalid_argument(format!("texts: at most {MAX_INPUTS}")));
+    }
+    Ok((wire.model, wire.texts, wire.conversation.map(messages).transpose()?))
+}
+
+/// What was counted.
+pub fn counts(counted: Counted) -> CountTokensResponse {
+    CountTokensResponse {
+        model: counted.model,
+        texts: counted.texts.into_iter().map(saturating).collect(),
+        conversation: saturating(counted.chat),
+        context_length: saturating(counted.context_length),
+    }
 }
 
 /// Why there are no embeddings, as a status.

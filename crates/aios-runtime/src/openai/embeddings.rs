@@ -14,7 +14,7 @@ use super::{
     fields::{Fields, Unsupported, wrong_type},
     receive, sampling,
 };
-use crate::embedding::{Input, MAX_INPUTS};
+use crate::embedding::{Embeddings, Input, MAX_INPUTS};
 
 /// Accepted and without effect: it names the client's own user.
 const UNSUPPORTED: [Unsupported; 1] = [("user", Value::is_string)];
@@ -70,9 +70,17 @@ pub async fn create(state: State<Api>, request: Request) -> Result<Json<Answer>,
     let (id, fields) = receive(&state, request).await?;
     let Asked { model, inputs, encoding, dimensions } = parse(fields)?;
     let count = inputs.len();
-    let made = state.inference.embedder.embed(&model, inputs, dimensions).await;
-    let made = made.inspect_err(|error| tracing::info!(request_id = id, reason = %error, "embedding refused"))?;
-    tracing::info!(request_id = id, model = made.model, texts = count, tokens = made.tokens, "embedded");
+    let embeddings = state.inference.embedder.embed(&model, inputs, dimensions).await;
+    let Embeddings { model, made } =
+        embeddings.inspect_err(|error| tracing::info!(request_id = id, reason = %error, "embedding refused"))?;
+    tracing::info!(
+        request_id = id,
+        model,
+        texts = count,
+        tokens = made.tokens,
+        cached = made.cached_tokens,
+        "embedded"
+    );
     let vector = |vector: Vec<f32>| match encoding {
         Encoding::Float => Vector::Float(vector),
         Encoding::Base64 => {
@@ -83,7 +91,7 @@ pub async fn create(state: State<Api>, request: Request) -> Result<Json<Answer>,
     Ok(Json(Answer {
         object: "list",
         data: vectors.map(|(index, embedding)| Embedding { object: "embedding", index, embedding }).collect(),
-        model: made.model,
+        model,
         usage: Usage { prompt_tokens: made.tokens, total_tokens: made.tokens },
     }))
 }
