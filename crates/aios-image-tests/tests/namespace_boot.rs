@@ -121,10 +121,69 @@ fn what_is_remembered_is_found_by_its_meaning_after_a_kill_too_until_it_is_erase
     let found = system.wait_for("the memory to answer again", BOOT, |system| search(system, question).ok())?;
     assert!(by_meaning(&found) && first(&found), "{found}");
 
+    // What a model would read of it, counted by the model that is there.
+    let context = |budget: &str| -> Result<Value> {
+        let shown = text_of(system.aios(&["memory", "context", question, "--budget", budget, "--json"])?)?;
+        Ok(serde_json::from_str(&shown)?)
+    };
+    let [roomy, tight] = [context("512")?, context("8")?];
+    let told = roomy["text"].as_str().unwrap_or_default();
+    assert!(told.starts_with("[knowledge]\n- (") && told.contains(fan) && !told.contains("untrusted"), "{roomy}");
+    assert!(roomy["tokens"].as_u64().is_some_and(|tokens| (10..=512).contains(&tokens)), "{roomy}");
+    assert_eq!(
+        (&tight["text"], tight["left_out"][0]["reason"].as_str()),
+        (&Value::from(""), Some("budget")),
+        "{tight}"
+    );
+
     let refused = system.aios_as("agent-web", &["memory", "search", question])?;
     assert!(!refused.status.success(), "{refused:?}");
     text_of(system.aios(&["memory", "erase", "--source", "manual.txt", "--yes"])?)?;
     let found = search(&system, question)?;
     assert!(!first(&found) && !found.to_string().contains("bearing"), "{found}");
+    Ok(())
+}
+
+/// What `aios memory stats --json` says of the memory.
+fn memory_state(system: &Namespace) -> Option<(String, String)> {
+    let stats = text_of(system.aios(&["memory", "stats", "--json"]).ok()?).ok()?;
+    let stats: Value = serde_json::from_str(&stats).ok()?;
+    Some((stats["state"].as_str()?.to_owned(), stats["reason"].as_str()?.to_owned()))
+}
+
+#[test]
+fn a_damaged_memory_is_read_says_so_and_is_repaired() -> Result<()> {
+    const FILE: &str = "/var/lib/aios/memory/memory.redb";
+    let system = Namespace::boot()?;
+    system.wait_until_ready(BOOT)?;
+    text_of(system.aios(&["memory", "add", "The gasket leaks since March."])?)?;
+    text_of(system.aios(&["memory", "add", "Invoices are due within thirty days."])?)?;
+    text_of(system.aios(&["stop", "memory"])?)?;
+    let file = system.inside(&["/bin/cat", FILE])?.stdout;
+    let damaged = b"gasket leaks";
+    let places = file.windows(damaged.len()).enumerate().filter(|(_, bytes)| bytes == damaged).map(|(place, _)| place);
+    for place in places {
+        let spoil = format!("printf GASKET | dd of={FILE} bs=1 seek={place} conv=notrunc");
+        text_of(system.inside(&["/bin/sh", "-c", &spoil])?)?;
+    }
+    text_of(system.aios(&["start", "memory"])?)?;
+    let reason = system.wait_for("the memory to see the damage", BOOT, |system| {
+        memory_state(system).filter(|(state, _)| state == "read-only").map(|(_, reason)| reason)
+    })?;
+    assert!(reason.contains("aios memory repair"), "{reason}");
+    let sound = |system: &Namespace| search(system, "invoices").is_ok_and(|found| found.to_string().contains("thirty"));
+    assert!(sound(&system), "what is sound is still found");
+    let refused = system.aios(&["memory", "add", "more"])?;
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("repair"), "{refused:?}");
+
+    text_of(system.aios(&["stop", "memory"])?)?;
+    let repaired = text_of(system.aios(&["memory", "repair", "--json"])?)?;
+    let repaired: Value = serde_json::from_str(&repaired)?;
+    assert_eq!((&repaired["items"], &repaired["lost"]), (&Value::from(1), &Value::from(1)), "{repaired}");
+    text_of(system.aios(&["start", "memory"])?)?;
+    let state = system.wait_for("the memory to answer", BOOT, memory_state)?;
+    assert_eq!(state, ("writable".to_owned(), String::new()));
+    assert!(sound(&system), "what was saved is found");
+    text_of(system.aios(&["memory", "add", "The gasket leaks since March."])?)?;
     Ok(())
 }

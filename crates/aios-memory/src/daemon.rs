@@ -10,9 +10,10 @@ use aios_policy::{
 use aios_service::EXIT_CONFIG;
 
 use crate::{
-    embed::RuntimeEmbedder,
+    assemble::Tokenizer,
     hybrid::HybridIndex,
     index::Embedder,
+    runtime::Runtime,
     server::{Options, Server},
 };
 
@@ -61,15 +62,15 @@ fn serve(config: Config, policy: Policy, state: Option<PathBuf>) -> anyhow::Resu
     runtime.block_on(async {
         let shutdown = aios_service::shutdown()?;
         let embeds = !config.runtime.embedding_model.is_empty();
-        let embedder =
-            embeds.then(|| Arc::new(RuntimeEmbedder::new(config.runtime.grpc.socket.clone())) as Arc<dyn Embedder>);
+        let asked = Arc::new(Runtime::new(&config.runtime.grpc.socket));
         let options = Options {
             memory: config.memory,
             policy,
             state: state.unwrap_or_else(|| aios_core::paths::MEMORY_STATE.into()),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             index: Some(Arc::new(HybridIndex::new(&config.runtime.embedding_model))),
-            embedder,
+            embedder: embeds.then(|| asked.clone() as Arc<dyn Embedder>),
+            tokenizer: Some(asked as Arc<dyn Tokenizer>),
         };
         Server::bind(options).await?.run(shutdown).await
     })

@@ -1,6 +1,7 @@
 //! The gRPC API, `aios.memory.v1`. Its proto is its public description.
 
 pub(crate) mod caller;
+mod context;
 pub(crate) mod convert;
 mod find;
 
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    assemble::Tokenizer,
     error::StoreError,
     index::Embedder,
     item::{AgentState, Body, Item, Metric},
@@ -48,6 +50,8 @@ pub(crate) struct Service {
     pub policy: Arc<Policy>,
     /// Makes vectors of queries; without one, words are searched for.
     pub embedder: Option<Arc<dyn Embedder>>,
+    /// Counts the tokens of contexts; without one, there are none.
+    pub tokenizer: Option<Arc<dyn Tokenizer>>,
 }
 
 /// The service, in its wrapping.
@@ -373,10 +377,7 @@ impl MemoryService for Service {
         request: Request<AssembleContextRequest>,
     ) -> Result<Response<AssembleContextResponse>, Status> {
         let caller = self.caller(&request)?;
-        find::readable(&caller, &request.get_ref().kinds)?;
-        Err(Status::unimplemented(
-            "contexts are not assembled yet: the runtime does not count tokens for others; use SemanticSearch",
-        ))
+        self.context(&caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn erase(&self, request: Request<EraseRequest>) -> Result<Response<EraseResponse>, Status> {

@@ -110,6 +110,9 @@ pub struct Found {
 pub trait Embedder: Send + Sync + 'static {
     /// A vector for each text, in their order. None of the texts is empty.
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError>;
+
+    /// Whether vectors would be made now, as far as can be said without making one.
+    fn is_ready(&self) -> bool;
 }
 
 /// Why there are no vectors now.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod assemble;
 pub mod daemon;
 mod embed;
 mod error;
@@ -19,14 +20,16 @@ mod medium;
 mod repair;
 mod reuse;
 mod row;
+mod runtime;
 mod schema;
 pub mod server;
 mod store;
 mod tables;
+mod told;
 
-pub use embed::RuntimeEmbedder;
+pub use assemble::{CountError, Counted, Tokenizer};
 pub use error::StoreError;
-pub use grpc::convert::{kind_name, tier_name};
+pub use grpc::convert::{kind_name, tier_name, told};
 pub use hybrid::HybridIndex;
 pub use index::{AfterCommit, Change, EmbedError, Embedder, Found, Index, Query, SharedIndex};
 pub use item::{Body, Content, Item, Metric, Provenance};
@@ -34,6 +37,7 @@ pub use kind::{Indexing, Kind, Tier};
 pub use limits::Invalid;
 pub use medium::{Fill, Medium, OnDisk};
 pub use repair::{Repaired, repair};
+pub use runtime::Runtime;
 pub use store::{
     Aged, Clock, Done, Embedded, Events, GoalUpdate, KindTotal, Options, Reply, Selector, State, Store, View, Write,
 };

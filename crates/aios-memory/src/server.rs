@@ -21,6 +21,7 @@ use tokio::{
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    assemble::Tokenizer,
     embed,
     grpc::{self, Service},
     index::{Embedder, SharedIndex},
@@ -59,6 +60,8 @@ pub struct Options {
     pub index: SharedIndex,
     /// What makes vectors; without one, words alone are searched for.
     pub embedder: Option<Arc<dyn Embedder>>,
+    /// What counts the tokens of contexts; without one, there are none.
+    pub tokenizer: Option<Arc<dyn Tokenizer>>,
 }
 
 /// A service whose memory is open and whose socket is taken. Clients that connect wait until it runs.
@@ -72,7 +75,7 @@ pub struct Server {
 impl Server {
     /// Opens the memory and takes the addresses.
     pub async fn bind(options: Options) -> Result<Server> {
-        let Options { memory, policy, state, credentials, index, embedder } = options;
+        let Options { memory, policy, state, credentials, index, embedder, tokenizer } = options;
         let tcp = match memory.listen {
             Some(address) => {
                 let token = Token::read(&memory, &policy, credentials.as_deref())?;
@@ -92,7 +95,7 @@ impl Server {
         let store = tokio::task::spawn_blocking(move || Store::open(&path, kept)).await??;
         let (listener, socket) = aios_service::bind(&memory.socket, SOCKET_MODE)
             .map_err(|reason| anyhow!("listen on {} (memory.socket): {reason}", memory.socket.display()))?;
-        let service = Service { store: Arc::new(store), policy: Arc::new(policy), embedder };
+        let service = Service { store: Arc::new(store), policy: Arc::new(policy), embedder, tokenizer };
         Ok(Server { service, listener, socket, tcp })
     }
 

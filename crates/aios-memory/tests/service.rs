@@ -17,19 +17,10 @@ use aios_memory::{
     HybridIndex,
     server::{Options, Server},
 };
-use hyper_util::rt::TokioIo;
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, transport::Channel};
 
 async fn connect(socket: PathBuf) -> MemoryServiceClient<Channel> {
-    let connector = tower::service_fn(move |_| {
-        let path = socket.clone();
-        async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    let channel = Endpoint::from_static("http://memory").connect_with_connector(connector).await.unwrap();
-    MemoryServiceClient::new(channel)
+    MemoryServiceClient::new(aios_service::dial(&socket).await.unwrap())
 }
 
 #[tokio::test]
@@ -41,7 +32,7 @@ async fn who_writes_is_who_the_kernel_says_and_the_policy_says_what_they_may() {
     let socket = folder.path().join("grpc.sock");
     let memory = config::Memory { socket: socket.clone(), ..config::Memory::default() };
     let state = folder.path().join("state");
-    let options = Options { memory, policy, state, credentials: None, index: None, embedder: None };
+    let options = Options { memory, policy, state, credentials: None, index: None, embedder: None, tokenizer: None };
     let server = Server::bind(options).await.unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
@@ -75,6 +66,10 @@ impl aios_memory::Embedder for Meaning {
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, aios_memory::EmbedError> {
         Ok(texts.iter().map(|text| fixture::meaning(text)).collect())
     }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test]
@@ -92,6 +87,7 @@ async fn what_was_added_is_found_by_meaning_and_a_chain_for_a_goal_in_other_word
         credentials: None,
         index: Some(Arc::new(HybridIndex::new("test"))),
         embedder: Some(Arc::new(Meaning)),
+        tokenizer: None,
     };
     let server = Server::bind(options).await.unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

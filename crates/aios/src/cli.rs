@@ -10,7 +10,7 @@ use aios_core::paths;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
-    memory::{MemoryAddArgs, MemoryCommand, MemoryEraseArgs, MemoryServeArgs},
+    memory::{MemoryAddArgs, MemoryCommand, MemoryContextArgs, MemoryEraseArgs, MemoryServeArgs},
     token::{KeyCommand, Limits, Made, TokenCommand},
     tool::{Afar, McpArgs, RollbackArgs, RunArgs, ToolCommand, ToolsArgs},
 };

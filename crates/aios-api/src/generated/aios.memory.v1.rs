@@ -607,13 +607,13 @@ pub struct AssembleContextRequest {
     /// What the context is for: a goal or a question; 1 to 4096 bytes.
     #[prost(string, tag = "1")]
     pub query: ::prost::alloc::string::String,
-    /// Tokens that the text has at most, counted by the tokenizer of `model`.
+    /// Tokens that the text has at most, counted by the tokenizer of `model`; at least 1.
     #[prost(uint32, tag = "2")]
     pub budget_tokens: u32,
-    /// Id of the model that will read it. Empty: the default one.
+    /// Id of the model that will read it; it is loaded. Empty: the default one.
     #[prost(string, tag = "3")]
     pub model: ::prost::alloc::string::String,
-    /// The goal at work, whose tasks, calls and decisions come first; 0: none.
+    /// The goal at work, which with its tasks, calls and decisions counts as fitting best; 0: none.
     #[prost(uint64, tag = "4")]
     pub goal: u64,
     /// Of these kinds. Empty: all that the caller may read.
@@ -622,22 +622,26 @@ pub struct AssembleContextRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AssembleContextResponse {
+    /// Sections of items, as docs/recall.md lays them out. Empty where nothing fits.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
-    /// Tokens of `text`.
+    /// Tokens of `text`, without one for its beginning; never more than the budget.
     #[prost(uint32, tag = "2")]
     pub tokens: u32,
     /// What is in it, in its order.
     #[prost(message, repeated, tag = "3")]
     pub included: ::prost::alloc::vec::Vec<assemble_context_response::Included>,
-    /// What was considered and is not in it.
+    /// What was considered and is not in it, the best first.
     #[prost(message, repeated, tag = "4")]
     pub left_out: ::prost::alloc::vec::Vec<assemble_context_response::LeftOut>,
     #[prost(enumeration = "SearchBy", tag = "5")]
     pub by: i32,
-    /// Origins of all that is in it.
+    /// Origins of all that is in it: those of whatever is derived from the text.
     #[prost(string, repeated, tag = "6")]
     pub origins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Id of the model whose tokens were counted, never "default".
+    #[prost(string, tag = "7")]
+    pub model: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `AssembleContextResponse`.
 pub mod assemble_context_response {
@@ -647,6 +651,7 @@ pub mod assemble_context_response {
         pub id: u64,
         #[prost(enumeration = "super::Tier", tag = "2")]
         pub tier: i32,
+        /// Of this item alone, without headings.
         #[prost(uint32, tag = "3")]
         pub tokens: u32,
         /// Only its beginning is in it.
@@ -661,6 +666,9 @@ pub mod assemble_context_response {
         pub tier: i32,
         #[prost(enumeration = "Reason", tag = "3")]
         pub reason: i32,
+        /// With REASON_DUPLICATE, the item that says the same.
+        #[prost(uint64, tag = "4")]
+        pub same_as: u64,
     }
     #[derive(
         Clone,
@@ -676,8 +684,10 @@ pub mod assemble_context_response {
     #[repr(i32)]
     pub enum Reason {
         Unspecified = 0,
+        /// No room beside what fits better.
         Budget = 1,
         Duplicate = 2,
+        /// Too far from the query, or without words.
         Irrelevant = 3,
     }
     impl Reason {

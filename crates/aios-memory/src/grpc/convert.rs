@@ -156,6 +156,28 @@ pub(super) fn knowledge(given: wire::Knowledge) -> Body {
     Body::Knowledge(item::Knowledge { title, text, tags })
 }
 
+/// What an item says, in words, for whoever got it from the service; empty where it says nothing that is known here.
+pub fn told(item: &wire::Item) -> String {
+    use wire::item::Body as Wire;
+    let Some(given) = item.body.clone() else { return String::new() };
+    let body = match given {
+        Wire::Event(given) => event(given),
+        Wire::Goal(given) => goal(given),
+        Wire::Task(given) => task(given),
+        Wire::ToolCall(given) => Ok(tool_call(given)),
+        Wire::Decision(given) => Ok(decision(given)),
+        Wire::Pattern(given) => Ok(pattern(given)),
+        Wire::AgentState(wire::AgentState { agent, key, value }) => {
+            Ok(Body::AgentState(item::AgentState { agent, key, value }))
+        }
+        Wire::Procedure(given) => Ok(procedure(given)),
+        Wire::Incident(given) => incident(given),
+        Wire::ConfigChange(given) => Ok(config_change(given)),
+        Wire::Knowledge(given) => Ok(knowledge(given)),
+    };
+    body.map(|body| body.told()).unwrap_or_default()
+}
+
 /// An item for the wire.
 pub(super) fn to_wire(item: Item) -> wire::Item {
     let Item { id, tier, created, updated, content } = item;

@@ -86,7 +86,7 @@ impl Service {
     }
 
     /// The vector of a text; `None` where there is nothing to make it, or it does not answer.
-    async fn embed(&self, text: String) -> Option<Vec<f32>> {
+    pub(super) async fn embed(&self, text: String) -> Option<Vec<f32>> {
         let embedder = self.embedder.clone()?;
         let made = tokio::task::spawn_blocking(move || embedder.embed(&[text])).await;
         match made {
@@ -101,6 +101,7 @@ impl Service {
 
     /// Whether vectors are made now.
     pub(super) async fn embeds(&self) -> bool {
-        self.embed("memory".into()).await.is_some()
+        let Some(embedder) = self.embedder.clone() else { return false };
+        tokio::task::spawn_blocking(move || embedder.is_ready()).await.unwrap_or(false)
     }
 }

@@ -150,6 +150,25 @@ impl<'s> View<'s> {
         Ok(items)
     }
 
+    /// The latest of what belongs to a goal and is of such a kind, the latest first.
+    pub fn latest_of_goal(
+        &self,
+        goal: u64,
+        limit: usize,
+        accept: &dyn Fn(Kind) -> bool,
+    ) -> Result<Vec<Item>, StoreError> {
+        let table = self.transaction.open_table(CHILDREN).map_err(|error| self.storage(error))?;
+        let mut items = Vec::new();
+        for pair in table.range((goal, 0)..=(goal, u64::MAX)).map_err(|error| self.storage(error))?.rev() {
+            if items.len() >= limit {
+                break;
+            }
+            let id = pair.map_err(|error| self.storage(error))?.0.value().1;
+            items.extend(self.listed(id)?.filter(|item| accept(item.kind())));
+        }
+        Ok(items)
+    }
+
     /// Patterns for a goal in just these words, whatever their case and the room between them: the most reliable first.
     pub fn patterns(&self, goal: &str) -> Result<Vec<Item>, StoreError> {
         limits::query("goal", goal)?;

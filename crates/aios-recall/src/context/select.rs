@@ -12,7 +12,8 @@ use super::{
 
 /// How often what the whole text leaves of the budget is filled again.
 const REFILLS: usize = 2;
-/// More bytes than this for each token of room are not looked at when a text is cut.
+/// More bytes than this for each token of room are not looked at when a text is cut, nor is a text with more for each token of
+/// the budget counted as a whole: a megabyte takes a tokenizer a second.
 const MOST_BYTES_OF_TOKEN: usize = 16;
 
 /// Fills `options.budget` with the best of `candidates`.
@@ -173,6 +174,7 @@ impl<'a, P, C: TokenCounter> Choice<'a, P, C> {
         let piece = |end| layout::piece(item.candidate, &item.text, end, self.options.now);
         let cost = match self.whole[index] {
             Some(cost) => cost,
+            None if item.text.len() > self.options.budget.saturating_mul(MOST_BYTES_OF_TOKEN) => usize::MAX,
             None => *self.whole[index].insert(self.counter.count(&piece(None))),
         };
         if cost <= room {

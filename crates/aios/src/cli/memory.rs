@@ -23,6 +23,8 @@ pub enum MemoryCommand {
         #[command(flatten)]
         memory: MemorySocket,
     },
+    /// Put together what matters for a question, within a budget of tokens: what a model would be given to read.
+    Context(MemoryContextArgs),
     /// Add knowledge.
     Add(MemoryAddArgs),
     /// Show how much there is of what, and whether it can be written and searched.
@@ -50,6 +52,26 @@ pub struct MemoryServeArgs {
     /// Folder of the memory's file.
     #[arg(long, value_name = "FOLDER", hide = true)]
     pub state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct MemoryContextArgs {
+    /// The question or goal that it is for.
+    pub text: String,
+    /// Tokens at most, as the model counts them.
+    #[arg(short, long, value_name = "TOKENS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub budget: u32,
+    /// Model that is to read it. Without it: the default one.
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub model: String,
+    /// Number of the goal at work.
+    #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
+    pub goal: u64,
+    /// Only of this kind, for example knowledge or incident. May be given more than once.
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    pub kinds: Vec<Kind>,
+    #[command(flatten)]
+    pub memory: MemorySocket,
 }
 
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use std::{
 };
 
 use aios_api::memory::v1::{
-    AddKnowledgeRequest, EraseRequest, Knowledge, Provenance, SemanticSearchRequest, StatsRequest, erase_request,
-    memory_service_client::MemoryServiceClient,
+    AddKnowledgeRequest, AssembleContextRequest, EraseRequest, Knowledge, Provenance, SemanticSearchRequest,
+    StatsRequest, erase_request, memory_service_client::MemoryServiceClient,
 };
 use aios_core::paths;
 use aios_memory::Kind;
@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 use super::tool::print;
 use crate::{
-    cli::{MemoryAddArgs, MemoryCommand, MemoryEraseArgs, MemoryServeArgs},
+    cli::{MemoryAddArgs, MemoryCommand, MemoryContextArgs, MemoryEraseArgs, MemoryServeArgs},
     service::{self, block_on, refused},
 };
 
@@ -40,6 +40,7 @@ pub fn run(command: MemoryCommand, json: bool) -> Result<ExitCode> {
         MemoryCommand::Search { text, kinds, limit, memory } => {
             block_on(search(&memory.memory_socket, text, &kinds, limit, json))?;
         }
+        MemoryCommand::Context(args) => block_on(context(args, json))?,
         MemoryCommand::Add(args) => block_on(add(args, json))?,
         MemoryCommand::Stats { memory } => block_on(async {
             let stats = connect(&memory.memory_socket).await?.stats(StatsRequest {}).await.map_err(refused)?;
@@ -61,6 +62,14 @@ async fn search(socket: &Path, query: String, kinds: &[Kind], limit: u32, json: 
     let request = SemanticSearchRequest { query, limit, kinds };
     let found = connect(socket).await?.semantic_search(request).await.map_err(refused)?;
     show::found(&found.into_inner(), json)
+}
+
+async fn context(args: MemoryContextArgs, json: bool) -> Result<()> {
+    let MemoryContextArgs { text: query, budget: budget_tokens, model, goal, kinds, memory } = args;
+    let kinds = kinds.into_iter().map(|kind| kind as i32).collect();
+    let request = AssembleContextRequest { query, budget_tokens, model, goal, kinds };
+    let assembled = connect(&memory.memory_socket).await?.assemble_context(request).await.map_err(refused)?;
+    show::context(&assembled.into_inner(), budget_tokens, json)
 }
 
 async fn add(args: MemoryAddArgs, json: bool) -> Result<()> {

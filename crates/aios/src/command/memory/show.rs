@@ -2,8 +2,11 @@
 
 use std::io::{self, Write as _};
 
-use aios_api::memory::v1::{Item, SearchBy, SemanticSearchResponse, StatsResponse, StoreState, item::Body};
-use aios_memory::{kind_name, tier_name};
+use aios_api::memory::v1::{
+    AssembleContextResponse, Item, SearchBy, SemanticSearchResponse, StatsResponse, StoreState,
+    assemble_context_response::Reason,
+};
+use aios_memory::{kind_name, tier_name, told};
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,8 +20,7 @@ pub fn found(found: &SemanticSearchResponse, as_json: bool) -> Result<()> {
     if as_json {
         let hits: Vec<Value> =
             found.hits.iter().map(|hit| json!({ "score": hit.score, "item": hit.item.as_ref().map(value) })).collect();
-        let by = if found.by() == SearchBy::Words { "words" } else { "meaning-and-words" };
-        let value = json!({ "by": by, "without_vector": found.without_vector, "hits": hits });
+        let value = json!({ "by": search_name(found.by()), "without_vector": found.without_vector, "hits": hits });
         writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
         return Ok(());
     }
@@ -40,6 +42,43 @@ pub fn found(found: &SemanticSearchResponse, as_json: bool) -> Result<()> {
         eprintln!("{} items wait for their vector and are found by words alone", found.without_vector);
     }
     Ok(())
+}
+
+/// A context: its text, and beside it what is not in it.
+pub fn context(context: &AssembleContextResponse, budget: u32, as_json: bool) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let reasons = [(Reason::Budget, "budget"), (Reason::Duplicate, "duplicate"), (Reason::Irrelevant, "irrelevant")];
+    if as_json {
+        let included = context.included.iter().map(
+            |piece| json!({ "id": piece.id, "tier": tier_name(piece.tier), "tokens": piece.tokens, "cut": piece.cut }),
+        );
+        let left_out = context.left_out.iter().map(|left| {
+            let reason = reasons.iter().find(|(reason, _)| *reason == left.reason()).map(|(_, name)| name);
+            json!({ "id": left.id, "tier": tier_name(left.tier), "reason": reason, "same_as": left.same_as })
+        });
+        let value = json!({
+            "text": context.text, "tokens": context.tokens, "budget": budget, "model": context.model,
+            "by": search_name(context.by()), "origins": context.origins,
+            "included": included.collect::<Vec<_>>(), "left_out": left_out.collect::<Vec<_>>(),
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
+        return Ok(());
+    }
+    for line in context.text.lines() {
+        writeln!(out, "{}", clean(line))?;
+    }
+    let counts = reasons.map(|(reason, name)| {
+        let count = context.left_out.iter().filter(|left| left.reason() == reason).count();
+        if count == 0 { String::new() } else { format!(", {count} left out ({name})") }
+    });
+    let AssembleContextResponse { tokens, model, included, .. } = context;
+    eprintln!("{tokens} of {budget} tokens of {model}: {} items{}", included.len(), counts.concat());
+    Ok(())
+}
+
+/// How something was searched for.
+fn search_name(by: SearchBy) -> &'static str {
+    if by == SearchBy::Words { "words" } else { "meaning-and-words" }
 }
 
 /// How much there is of what.
@@ -93,7 +132,7 @@ fn value(item: &Item) -> Value {
     json!({
         "id": item.id, "kind": kind_name(item.kind), "tier": tier_name(item.tier),
         "created": time(item.created_ms), "updated": time(item.updated_ms), "agent": provenance.agent,
-        "source": provenance.source, "origins": provenance.origins, "text": all_words(item),
+        "source": provenance.source, "origins": provenance.origins, "text": told(item),
     })
 }
 
@@ -103,32 +142,9 @@ fn time(ms: i64) -> String {
 
 /// The beginning of an item's words.
 fn words(item: &Item) -> String {
-    let all = all_words(item);
+    let all = told(item);
     let shown: String = all.chars().take(SHOWN).collect();
     if shown.len() < all.len() { format!("{shown} ...") } else { shown }
-}
-
-/// An item's words, for people.
-fn all_words(item: &Item) -> String {
-    let join = |parts: &[&str]| parts.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n");
-    match &item.body {
-        Some(Body::Event(event)) => join(&[&event.category, &event.message]),
-        Some(Body::Goal(goal)) => join(&[&goal.text, &goal.result]),
-        Some(Body::Task(task)) => join(&[&task.description, &task.result]),
-        Some(Body::ToolCall(call)) => join(&[&call.tool, &call.arguments, &call.result]),
-        Some(Body::Decision(decision)) => join(&[&decision.question, &decision.chosen, &decision.reason]),
-        Some(Body::Pattern(pattern)) => pattern.goal.clone(),
-        Some(Body::AgentState(state)) => join(&[&state.key, &state.value]),
-        Some(Body::Procedure(procedure)) => {
-            join(&[&procedure.name, &procedure.description, &procedure.steps.join("\n")])
-        }
-        Some(Body::Incident(incident)) => {
-            join(&[&incident.title, &incident.description, &incident.cause, &incident.resolution])
-        }
-        Some(Body::ConfigChange(change)) => join(&[&change.subject, &change.before, &change.after, &change.reason]),
-        Some(Body::Knowledge(knowledge)) => join(&[&knowledge.title, &knowledge.text]),
-        None => String::new(),
-    }
 }
 
 /// A line of somebody's text without what a terminal would obey.
