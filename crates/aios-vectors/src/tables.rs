@@ -1,6 +1,7 @@
 //! The tables, and what their rows hold.
 
-use redb::{Key, ReadTransaction, ReadableTable as _, TableDefinition, TableError, Value, WriteTransaction};
+use aios_tables::copy_table;
+use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 
 use crate::{
     error::Damage,
@@ -47,23 +48,6 @@ pub fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::E
     copy_table(ABOUT, from, to)?;
     copy_table(ROWS, from, to)?;
     copy_table(LINKS, from, to)
-}
-
-fn copy_table<K: Key + 'static, V: Value + 'static>(
-    table: TableDefinition<'_, K, V>,
-    from: &ReadTransaction,
-    to: &WriteTransaction,
-) -> Result<(), redb::Error> {
-    let from = match from.open_table(table) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-        opened => opened?,
-    };
-    let mut to = to.open_table(table)?;
-    for row in from.iter()? {
-        let (key, value) = row?;
-        to.insert(key.value(), value.value())?;
-    }
-    Ok(())
 }
 
 /// The row of a vector, into `row`.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use redb::{
-    Key, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableError, Value, WriteTransaction,
-};
+use aios_tables::copy_table;
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use super::{
     Statistics, TextError,
@@ -59,23 +58,6 @@ pub(super) fn copy(names: &Names, from: &ReadTransaction, to: &WriteTransaction)
     copy_table(names.postings(), from, to)?;
     copy_table(names.texts(), from, to)?;
     copy_table(names.statistics(), from, to)
-}
-
-fn copy_table<K: Key + 'static, V: Value + 'static>(
-    table: TableDefinition<'_, K, V>,
-    from: &ReadTransaction,
-    to: &WriteTransaction,
-) -> Result<(), redb::Error> {
-    let from = match from.open_table(table) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-        opened => opened?,
-    };
-    let mut to = to.open_table(table)?;
-    for row in from.iter()? {
-        let (key, value) = row?;
-        to.insert(key.value(), value.value())?;
-    }
-    Ok(())
 }
 
 /// What the database said of `index`.
