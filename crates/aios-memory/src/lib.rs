@@ -39,6 +39,6 @@ pub use medium::{Fill, Medium, OnDisk};
 pub use repair::{Repaired, repair};
 pub use runtime::Runtime;
 pub use store::{
-    Aged, Clock, Done, Embedded, Events, GoalUpdate, KindTotal, Options, Reply, Selector, State, Store, View, Write,
+    Aged, Changed, Clock, Done, Embedded, Events, GoalUpdate, KindTotal, Observer, Options, Reply, Selector, State,
+    Store, View, Write,
 };
-pub use tables::copy_table;

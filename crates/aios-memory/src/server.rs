@@ -1,6 +1,7 @@
 //! The life of the service: open the memory, serve, keep it in order, close it.
 
 mod listen;
+mod tasks;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,27 +23,17 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     assemble::Tokenizer,
-    embed,
     grpc::{self, Service},
     index::{Embedder, SharedIndex},
     store::{self, State, Store},
 };
 use listen::Token;
+use tasks::Changes;
 
 /// Anybody may connect: who they are is what the kernel says, and what they may do is what the policy says.
 const SOCKET_MODE: u32 = 0o666;
 /// Time for running calls to end before they are cut.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Time between two looks for what is due to leave its tier.
-const AGE_EVERY: Duration = Duration::from_secs(3600);
-/// Looks of that kind between two checks of every item.
-const VERIFY_EVERY: u32 = 24;
-/// Time between two looks at the state of the memory, for health.
-const STATE_EVERY: Duration = Duration::from_secs(1);
-/// Time between two looks for items without a vector: while there are none, and after a failure.
-const EMBED_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Time between two looks whether the index has something to do.
-const INDEX_EVERY: Duration = Duration::from_secs(1);
 /// Health's name for writing; reading has the service's own.
 pub const HEALTH_OF_WRITES: &str = "aios.memory.v1.writes";
 
@@ -67,6 +58,7 @@ pub struct Options {
 /// A service whose memory is open and whose socket is taken. Clients that connect wait until it runs.
 pub struct Server {
     service: Service,
+    changes: Changes,
     listener: UnixListener,
     socket: OwnedSocket,
     tcp: Option<(TcpListener, Token)>,
@@ -85,18 +77,20 @@ impl Server {
             None => None,
         };
         let path = state.join(paths::MEMORY);
+        let changes = Changes::new();
         let kept = store::Options {
             working_retention: memory.working_retention.0,
             long_term_retention: memory.long_term_retention.0,
             size_max: memory.size_max.0,
             index,
+            observer: Some(changes.observer()),
             ..store::Options::default()
         };
         let store = tokio::task::spawn_blocking(move || Store::open(&path, kept)).await??;
         let (listener, socket) = aios_service::bind(&memory.socket, SOCKET_MODE)
             .map_err(|reason| anyhow!("listen on {} (memory.socket): {reason}", memory.socket.display()))?;
         let service = Service { store: Arc::new(store), policy: Arc::new(policy), embedder, tokenizer };
-        Ok(Server { service, listener, socket, tcp })
+        Ok(Server { service, changes, listener, socket, tcp })
     }
 
     /// The TCP address, with the port that the system chose where 0 was configured.
@@ -111,23 +105,24 @@ impl Server {
 
     /// Serves until `shutdown` completes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Server { service, listener, socket, tcp } = self;
+        let Server { service, changes, listener, socket, tcp } = self;
         let (stop, stopping) = watch::channel(false);
         let (health, health_service) = tonic_health::server::health_reporter();
-        report(&health, &service.store.state()).await;
+        let (states, state) = (changes.state(), service.store.state());
+        report(&health, &state).await;
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(keep_in_order(service.store.clone()));
-        tasks.spawn(watch_state(service.store.clone(), health));
+        tasks.spawn(tasks::follow_state(service.store.clone(), states, move |state| told(health.clone(), state)));
+        tasks.spawn(tasks::keep_in_order(service.store.clone()));
         if let Some(embedder) = service.embedder.clone().filter(|_| service.store.options().index.is_some()) {
-            tasks.spawn(embed_waiting(service.store.clone(), embedder));
+            tasks.spawn(tasks::embed_waiting(service.store.clone(), embedder, changes.content()));
         }
-        tasks.spawn(work_on_index(service.store.clone()));
+        tasks.spawn(tasks::work_on_index(service.store.clone(), changes.content()));
         if let Some((listener, token)) = tcp {
             tasks.spawn(listen::tcp(listener, token, service.clone(), stopping.clone()));
         }
         let mut serving = tokio::spawn(listen::unix(listener, service.clone(), health_service, stopping));
         tracing::info!(socket = %socket.path().display(), "memory ready");
-        notify(&[NotifyState::Ready, NotifyState::Status(&status_text(&service.store.state()))]);
+        notify(&[NotifyState::Ready, NotifyState::Status(&status_text(&state))]);
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             ended = &mut serving => Err(anyhow!("gRPC server ended early: {ended:?}")),
@@ -156,82 +151,10 @@ async fn close(store: Arc<Store>) -> Result<()> {
     Ok(tokio::task::spawn_blocking(close).await??)
 }
 
-/// Ages what is due, and checks every item now and then: damage is better known early.
-async fn keep_in_order(store: Arc<Store>) {
-    let mut round = 0_u32;
-    loop {
-        let (at_work, verifies) = (store.clone(), round.is_multiple_of(VERIFY_EVERY));
-        let look = move || {
-            if verifies {
-                let unreadable = at_work.read(|view| view.verify())?;
-                tracing::info!(unreadable, "items checked");
-            }
-            at_work.age()
-        };
-        match tokio::task::spawn_blocking(look).await {
-            Ok(Ok(aged)) if aged != store::Aged::default() => {
-                tracing::info!(moved = aged.moved, dropped = aged.dropped, "aged");
-            }
-            Ok(Err(error)) => tracing::warn!(%error, "not aged"),
-            Ok(Ok(_)) | Err(_) => {}
-        }
-        round = round.wrapping_add(1);
-        tokio::time::sleep(AGE_EVERY).await;
-    }
-}
-
-/// Gives vectors to items that have none yet.
-async fn embed_waiting(store: Arc<Store>, embedder: Arc<dyn Embedder>) {
-    let mut told = false;
-    loop {
-        let (at_work, makes) = (store.clone(), embedder.clone());
-        let made = tokio::task::spawn_blocking(move || embed::embed_waiting(&at_work, &makes)).await;
-        let wait = match made {
-            Ok(Ok(0)) => EMBED_EVERY.0,
-            Ok(Ok(_)) => Duration::ZERO,
-            Ok(Err(error)) => {
-                if !told {
-                    tracing::warn!(%error, "items are found by their words alone until there are vectors again");
-                }
-                told = true;
-                EMBED_EVERY.1
-            }
-            Err(_) => EMBED_EVERY.1,
-        };
-        told &= wait == EMBED_EVERY.1;
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// Lets the index do, part by part, what makes searches faster.
-async fn work_on_index(store: Arc<Store>) {
-    loop {
-        let at_work = store.clone();
-        let wait = match tokio::task::spawn_blocking(move || at_work.work_on_index()).await {
-            Ok(Ok(true)) => Duration::ZERO,
-            Ok(Ok(false)) => INDEX_EVERY,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the index can't be worked on");
-                EMBED_EVERY.1
-            }
-            Err(_) => EMBED_EVERY.1,
-        };
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// Tells health and supervisor when the memory's state changes.
-async fn watch_state(store: Arc<Store>, health: HealthReporter) {
-    let mut last = store.state();
-    loop {
-        tokio::time::sleep(STATE_EVERY).await;
-        let state = store.state();
-        if state != last {
-            report(&health, &state).await;
-            notify(&[NotifyState::Status(&status_text(&state))]);
-            last = state;
-        }
-    }
+/// Tells health and supervisor of another state of the memory.
+async fn told(health: HealthReporter, state: State) {
+    report(&health, &state).await;
+    notify(&[NotifyState::Status(&status_text(&state))]);
 }
 
 async fn report(health: &HealthReporter, state: &State) {

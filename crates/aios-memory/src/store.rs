@@ -40,6 +40,19 @@ const QUEUE: usize = 4096;
 /// Tells the time in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// What may be another since it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Items, vectors or the index: a transaction is on the disk.
+    Content,
+    /// What [`Store::state`] says.
+    State,
+}
+
+/// Is told of changes, in the thread that made them, where it must not wait. It spares whoever works behind the store
+/// from looking again and again.
+pub type Observer = Arc<dyn Fn(Changed) + Send + Sync>;
+
 /// How a memory is kept.
 #[derive(Clone)]
 pub struct Options {
@@ -55,6 +68,8 @@ pub struct Options {
     pub clock: Clock,
     /// What searches.
     pub index: SharedIndex,
+    /// Who is told of changes.
+    pub observer: Option<Observer>,
 }
 
 impl Default for Options {
@@ -67,6 +82,7 @@ impl Default for Options {
             retry_after: Duration::from_millis(250),
             clock: Arc::new(now),
             index: None,
+            observer: None,
         }
     }
 }
@@ -159,6 +175,8 @@ struct Shared {
     files: RwLock<Files>,
     /// Why the file is not written for now, or any more.
     trouble: Mutex<Option<StoreError>>,
+    /// What the observer knows of the state.
+    told: Mutex<State>,
     place: String,
     options: Options,
 }
@@ -196,6 +214,7 @@ impl Store {
         let shared = Arc::new(Shared {
             files: RwLock::new(Files::None(StoreError::Closed)),
             trouble: Mutex::new(None),
+            told: Mutex::new(State::Unreadable(StoreError::Closed)),
             place: medium.name(),
             options,
         });
@@ -263,13 +282,7 @@ impl Store {
 
     /// Whether it can be written.
     pub fn state(&self) -> State {
-        let trouble = self.shared.trouble().clone();
-        match (&*self.shared.files(), trouble) {
-            (Files::None(error), _) => State::Unreadable(error.clone()),
-            (_, Some(error)) => State::ReadOnly(error),
-            (Files::Writable(_), None) => State::Writable,
-            (Files::ReadOnly(_), None) => State::ReadOnly(StoreError::Closed),
-        }
+        self.shared.state()
     }
 
     /// What it was opened with.
@@ -351,6 +364,33 @@ impl Shared {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn state(&self) -> State {
+        let trouble = self.trouble().clone();
+        match (&*self.files(), trouble) {
+            (Files::None(error), _) => State::Unreadable(error.clone()),
+            (_, Some(error)) => State::ReadOnly(error),
+            (Files::Writable(_), None) => State::Writable,
+            (Files::ReadOnly(_), None) => State::ReadOnly(StoreError::Closed),
+        }
+    }
+
+    /// Tells the observer of another state. Called where none of the locks is held, after whatever may have changed it.
+    fn tell_state(&self) {
+        let Some(observer) = &self.options.observer else { return };
+        let state = self.state();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != state {
+            *told = state;
+            observer(Changed::State);
+        }
+    }
+
+    fn tell_content(&self) {
+        if let Some(observer) = &self.options.observer {
+            observer(Changed::Content);
+        }
+    }
+
     /// From now on nothing is written: the file is damaged.
     fn damaged(&self, error: &StoreError) {
         let mut trouble = self.trouble();
@@ -376,6 +416,9 @@ impl Shared {
             && matches!(error, StoreError::Damaged { .. })
         {
             self.damaged(&error);
+            drop(view);
+            drop(files);
+            self.tell_state();
         }
         done
     }

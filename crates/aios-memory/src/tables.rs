@@ -1,6 +1,7 @@
 //! The tables of the memory's database (docs/formats/memory.md).
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
+use aios_tables::copy_table;
+use redb::{ReadTransaction, Table, TableDefinition, TableError, WriteTransaction};
 
 use crate::kind::{Kind, Tier};
 
@@ -109,22 +110,4 @@ pub(crate) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
     copy_table(TOTALS, from, to)?;
     copy_table(UNEMBEDDED, from, to)?;
     copy_table(ABOUT, from, to)
-}
-
-/// Copies one table, for an [`Index`](crate::Index) that copies its own.
-pub fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
-    table: TableDefinition<'_, K, V>,
-    from: &ReadTransaction,
-    to: &WriteTransaction,
-) -> Result<(), redb::Error> {
-    let from: ReadOnlyTable<K, V> = match from.open_table(table) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-        opened => opened?,
-    };
-    let mut to = to.open_table(table)?;
-    for row in from.iter()? {
-        let (key, value) = row?;
-        to.insert(key.value(), value.value())?;
-    }
-    Ok(())
 }

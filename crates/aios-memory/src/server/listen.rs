@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use aios_api::memory::v1::{FILE_DESCRIPTOR_SET, memory_service_server::MemoryServiceServer};
 use aios_core::config;
 use aios_policy::Policy;
+use aios_service::connections::stopped;
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -75,7 +76,7 @@ pub(super) async fn unix(
     listener: UnixListener,
     service: Service,
     health: HealthServer<impl Health>,
-    stopping: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -86,26 +87,22 @@ pub(super) async fn unix(
         .add_service(grpc::service(service))
         .add_service(health)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stopping))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(&mut stopping))
         .await
         .map_err(|error| error.to_string())
 }
 
 /// Serves TCP: the memory alone, to whoever carries the token.
-pub(super) async fn tcp(listener: TcpListener, token: Token, service: Service, stopping: watch::Receiver<bool>) {
+pub(super) async fn tcp(listener: TcpListener, token: Token, service: Service, mut stopping: watch::Receiver<bool>) {
     let admit = move |request| token.admit(request);
     let service: InterceptedService<MemoryServiceServer<Service>, _> =
         InterceptedService::new(grpc::service(service), admit);
     let served = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped(stopping))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped(&mut stopping))
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "nobody is served over TCP any more");
     }
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
 }

@@ -44,6 +44,7 @@ impl Writer {
             Err(error @ StoreError::Full { .. }) => writer.open_read_only(error)?,
             Err(error) => return Err(error),
         }
+        writer.shared.tell_state();
         Ok(writer)
     }
 
@@ -59,6 +60,7 @@ impl Writer {
                     Job::Erase(selector, reply) => reply(self.erase(&selector)),
                     Job::Length(reply) => reply(Ok(self.medium.length())),
                 }
+                self.shared.tell_state();
             }
         }
     }
@@ -112,6 +114,7 @@ impl Writer {
         match done {
             Ok(Ok((done, last_id))) => {
                 self.last_id = last_id;
+                shared.tell_content();
                 Ok(done)
             }
             Ok(Err(error)) => Err(self.fail(StoreError::storage(&shared.place, error))),

@@ -11,10 +11,11 @@ use std::{
 };
 
 use aios_memory::{
-    AfterCommit, Body, Change, Content, Found, Index, Metric, Options, Provenance, Query, copy_table,
+    AfterCommit, Body, Change, Content, Found, Index, Metric, Options, Provenance, Query,
     item::{Event, Goal, Knowledge, Pattern, Status, Step, Task, ToolCall},
 };
 use aios_policy::Origin;
+use aios_tables::copy_table;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 
