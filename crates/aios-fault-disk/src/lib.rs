@@ -127,10 +127,7 @@ impl Disk {
     pub fn with_database(plan: Plan) -> Result<Disk, DatabaseError> {
         let disk = Disk::default();
         drop(Database::builder().create_with_backend(disk.clone())?);
-        let mut state = disk.state();
-        state.operations = 0;
-        state.plan = plan;
-        drop(state);
+        disk.set_plan(plan);
         Ok(disk)
     }
 
@@ -147,6 +144,13 @@ impl Disk {
     /// Number of writes, changes of the length, syncs and names so far, of all files of the disk.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// From now on this goes wrong. Operations count from here.
+    pub fn set_plan(&self, plan: Plan) {
+        let mut state = self.state();
+        state.operations = 0;
+        state.plan = plan;
     }
 
     /// From now on the disk takes so much.

@@ -169,6 +169,7 @@ pub(crate) fn damaged(id: u64) -> redb::Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod tests {
+    use aios_fault_disk::{Disk, Plan, Survivors};
     use aios_policy::Origin;
     use redb::{ReadableTableMetadata as _, backends::InMemoryBackend};
 
@@ -185,14 +186,18 @@ mod tests {
 
     fn version_1(items: &[Item]) -> Database {
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
-        migrate(&database, 1).unwrap();
+        fill_version_1(&database, items);
+        database
+    }
+
+    fn fill_version_1(database: &Database, items: &[Item]) {
+        migrate(database, 1).unwrap();
         let transaction = database.begin_write().unwrap();
         for item in items {
             let row = row::encode(item).unwrap();
             transaction.open_table(tables::of(item.tier)).unwrap().insert(item.id, &row[..]).unwrap();
         }
         transaction.commit().unwrap();
-        database
     }
 
     #[test]
@@ -222,6 +227,40 @@ mod tests {
         prepare(&database, &None).unwrap();
         let totals = database.begin_read().unwrap().open_table(TOTALS).unwrap();
         assert_eq!(totals.get(total_key(Tier::Working, Kind::Goal)).unwrap().unwrap().value().0, 1, "once is enough");
+    }
+
+    #[test]
+    fn wherever_the_power_goes_in_a_migration_the_file_is_of_one_version_or_the_other_and_whole() {
+        let items: Vec<Item> = (1..=40)
+            .map(|id| item(id, Tier::Working, Body::Goal(Goal { text: format!("goal {id}"), ..Goal::default() })))
+            .collect();
+        let begun = Disk::default();
+        fill_version_1(&Database::builder().create_with_backend(begun.clone()).unwrap(), &items);
+        let migrate = |plan| {
+            let disk = begun.after_power_cut();
+            disk.set_plan(plan);
+            let database = Database::builder().create_with_backend(disk.clone());
+            let done = database.map_err(|_| ()).and_then(|database| prepare(&database, &None).map_err(|_| ()));
+            (disk, done.is_ok())
+        };
+        let (whole, done) = migrate(Plan::Nothing);
+        assert!(done);
+        for number in 1..=whole.operations() {
+            for survivors in [Survivors::None, Survivors::All, Survivors::Some(number)] {
+                let (disk, done) = migrate(Plan::Cut(number, survivors));
+                let database = Database::builder().create_with_backend(disk.after_power_cut()).unwrap();
+                let version = found(&database.begin_read().unwrap()).unwrap();
+                assert!(version == 2 || (version == 1 && !done), "operation {number}, {survivors:?}: {version}");
+                prepare(&database, &None).unwrap();
+                let read = database.begin_read().unwrap();
+                let (working, totals) = (read.open_table(tables::WORKING).unwrap(), read.open_table(TOTALS).unwrap());
+                for item in &items {
+                    assert_eq!(row::decode(working.get(item.id).unwrap().unwrap().value()).as_ref(), Some(item));
+                }
+                let total = totals.get(total_key(Tier::Working, Kind::Goal)).unwrap().unwrap();
+                assert_eq!((total.value().0, working.len().unwrap()), (40, 40), "operation {number}, {survivors:?}");
+            }
+        }
     }
 
     #[test]
