@@ -212,3 +212,145 @@ fn free_name(path: &Path) -> PathBuf {
     let names = (1..).map(|number| beside(path, &format!("damaged-{number}")));
     names.into_iter().find(|name| !name.exists()).expect("invariant: some number is free")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::sync::OnceLock;
+
+    use aios_policy::Origin;
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::*;
+    use crate::{
+        hybrid::HybridIndex,
+        index::Query,
+        item::{Body, Content, Event, Goal, Knowledge, Pattern, Provenance, Step},
+        store::{Embedded, GoalUpdate, Options, State, Store, Write},
+    };
+
+    fn options() -> Options {
+        let index = Arc::new(HybridIndex::with_graph_from("test", 12));
+        Options { index: Some(index), clock: Arc::new(|| 1_795_300_000_000), ..Options::default() }
+    }
+
+    fn body(n: u64) -> Body {
+        match n % 4 {
+            0 => Body::Event(Event { category: "c".into(), message: format!("event {n}"), ..Event::default() }),
+            1 => Body::Goal(Goal { text: format!("goal {n}"), ..Goal::default() }),
+            2 => {
+                let steps = vec![Step { tool: "fs.read".into(), arguments: "{}".into() }];
+                Body::Pattern(Pattern { goal: format!("pattern {n}"), steps, ..Pattern::default() })
+            }
+            _ => {
+                let text = format!("text {n} {}", "words of it ".repeat(n as usize * 3));
+                Body::Knowledge(Knowledge { title: "k".into(), text, tags: Vec::new() })
+            }
+        }
+    }
+
+    /// A memory with rows in every tier, vectors and a graph, and all versions of its items: the newest of each is what
+    /// it holds.
+    fn whole() -> &'static (Vec<u8>, BTreeMap<u64, Vec<Item>>) {
+        static WHOLE: OnceLock<(Vec<u8>, BTreeMap<u64, Vec<Item>>)> = OnceLock::new();
+        WHOLE.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("memory.redb");
+            let store = Store::open(&path, options()).unwrap();
+            let origins = [Origin::Web, Origin::Model].into();
+            let provenance = Provenance { agent: "task".into(), source: "https://example.com".into(), origins };
+            let put = |n| store.put(Content { provenance: provenance.clone(), body: body(n) }).unwrap();
+            let ids: Vec<u64> = (0..200).map(put).collect();
+            let read = |id: u64| store.read(|view| view.item(id)).unwrap().unwrap();
+            let mut versions: BTreeMap<u64, Vec<Item>> = ids.iter().map(|id| (*id, vec![read(*id)])).collect();
+            for (id, items) in versions.iter_mut().filter(|(_, items)| matches!(items[0].content.body, Body::Goal(_))) {
+                let result = Some(format!("result {id}"));
+                store.write(Write::UpdateGoal(GoalUpdate { id: *id, result, ..GoalUpdate::default() })).unwrap();
+                items.push(read(*id));
+            }
+            let waiting = store.read(|view| view.unembedded(1000)).unwrap();
+            let vector = |item: &Item| {
+                let vector = (0..32).map(|place| ((item.id * 31 + place * 17) % 97) as f32 - 48.0).collect();
+                Embedded { id: item.id, updated: item.updated, vector }
+            };
+            store.write(Write::Vectors(waiting.iter().map(vector).collect())).unwrap();
+            while store.work_on_index().unwrap() {}
+            store.close().unwrap();
+            (fs::read(&path).unwrap(), versions)
+        })
+    }
+
+    /// Nothing is there that was never written.
+    fn check_items(store: &Store, versions: &BTreeMap<u64, Vec<Item>>) -> Result<(), TestCaseError> {
+        for tier in Tier::ALL {
+            for item in store.read(|view| view.items(tier)).unwrap_or_default() {
+                prop_assert!(versions[&item.id].contains(&item), "{item:?} was never written");
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a damaged file: it is whole as far as anybody sees, or it says what to do and takes nothing.
+    fn check_open(path: &Path, versions: &BTreeMap<u64, Vec<Item>>) -> Result<(), TestCaseError> {
+        let store = Store::open(path, options());
+        prop_assert!(store.is_ok(), "{:?}", store.err());
+        let store = store.unwrap();
+        let unreadable = store.read(|view| view.verify());
+        check_items(&store, versions)?;
+        let query = Query { text: "words of text 7", vector: Some(&[1.0; 32]), limit: 50 };
+        let found = store.read(|view| view.search(&query, &|_| true));
+        for (item, _) in found.unwrap_or_default() {
+            prop_assert!(versions[&item.id].contains(&item), "{item:?} was never written");
+        }
+        let added = store.write(Write::UpdateGoal(GoalUpdate { id: 2, progress: Some(0.5), ..GoalUpdate::default() }));
+        match store.state() {
+            State::Writable => {
+                prop_assert_eq!(unreadable, Ok(0));
+                let newest = versions.values().all(|items| {
+                    let item = store.read(|view| view.item(items[0].id)).unwrap();
+                    items[0].id == 2 || item.as_ref() == items.last()
+                });
+                prop_assert!(newest && added.is_ok(), "{added:?}");
+            }
+            State::ReadOnly(error) | State::Unreadable(error) => {
+                prop_assert!(error.to_string().contains("run `aios memory repair`"), "{error}");
+                let refused = store.put(versions[&1][0].content.clone()).unwrap_err();
+                prop_assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn wherever_a_file_is_damaged_nothing_is_read_wrongly_and_repair_keeps_every_row_that_is_whole(
+            places in vec((any::<Index>(), 1..6000_usize, any::<u8>()), 1..12),
+        ) {
+            let (bytes, versions) = whole();
+            let mut damaged = bytes.clone();
+            for (place, length, mask) in places {
+                let at = place.index(damaged.len());
+                let end = damaged.len().min(at + length);
+                damaged[at..end].iter_mut().for_each(|byte| *byte = if mask < 128 { mask } else { *byte ^ mask });
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let (path, copy) = (folder.path().join("memory.redb"), folder.path().join("copy.redb"));
+            fs::write(&path, &damaged).unwrap();
+            fs::write(&copy, &damaged).unwrap();
+            check_open(&copy, versions)?;
+            repair(&path).unwrap();
+            let store = Store::open(&path, options()).unwrap();
+            prop_assert_eq!((store.state(), store.read(|view| view.verify())), (State::Writable, Ok(0)));
+            check_items(&store, versions)?;
+            for items in versions.values() {
+                let row = row::encode(items.last().unwrap()).unwrap();
+                if damaged.windows(row.len()).any(|window| window == row) {
+                    let kept = store.read(|view| view.item(items[0].id)).unwrap();
+                    prop_assert_eq!(kept.as_ref(), items.last(), "its row is whole");
+                }
+            }
+            prop_assert!(store.put(versions[&1][0].content.clone()).unwrap() > 0);
+        }
+    }
+}

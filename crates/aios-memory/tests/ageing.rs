@@ -14,6 +14,7 @@ use aios_memory::{
     Aged, Content, Done, GoalUpdate, Kind, Options, Store, Tier, Write,
     item::{Body, Status},
 };
+use aios_policy::Origin;
 use disk::OnDisk;
 use fixture::*;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -67,7 +68,10 @@ impl Model {
         self.items.iter().filter(|(_, known)| known.content.body.kind() == kind).map(|(id, _)| *id).collect()
     }
 
-    fn put(&mut self, content: Content) {
+    fn put(&mut self, mut content: Content) {
+        // Whence it is goes along with every item.
+        content.provenance.source = format!("source {}", self.items.len());
+        content.provenance.origins.insert(if self.items.len() % 2 == 0 { Origin::Web } else { Origin::Mqtt });
         let Done::Item(item) = self.store.write(Write::Put(content)).unwrap() else { panic!() };
         self.note(item);
     }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/fixture.rs"]
-mod fixture;
+#[path = "support/server.rs"]
+mod server;
 
 use std::{
     collections::BTreeSet,
@@ -18,16 +18,13 @@ use aios_api::memory::v1::{
     PushEventRequest, Severity, StoreGoalRequest, StoreIncidentRequest, StoreTaskRequest, Task,
     assemble_context_response::Reason, memory_service_client::MemoryServiceClient,
 };
-use aios_core::config::{self, Layer};
-use aios_memory::{
-    CountError, Counted, HybridIndex, Kind, Tokenizer,
-    server::{Options, Server},
-};
+use aios_memory::{CountError, Counted, HybridIndex, Kind, Tokenizer, server::Options};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+use server::*;
+use tokio::runtime::Runtime;
 use tonic::{Code, transport::Channel};
 
 /// A model whose tokens are pieces of words of three letters and line ends.
@@ -55,8 +52,7 @@ struct Fixture {
     executor: Runtime,
     client: MemoryServiceClient<Channel>,
     answers: Arc<AtomicBool>,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<anyhow::Result<()>>,
+    running: Running,
     _folder: tempfile::TempDir,
 }
 
@@ -64,40 +60,28 @@ impl Fixture {
     /// A memory, and a caller with these capabilities that may speak for the user.
     fn new(capabilities: &str) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
-        let uid = rustix::process::getuid().as_raw();
-        let text = format!("[agents.task]\nuids = [{uid}]\ncapabilities = [{capabilities}]\nvouches = [\"user\"]\n");
-        let policy = aios_policy::Policy::from_layers(&[Layer { path: "policy.toml".into(), text }]).unwrap();
-        let socket = folder.path().join("grpc.sock");
         let answers = Arc::new(AtomicBool::new(true));
         let options = Options {
-            memory: config::Memory { socket: socket.clone(), ..config::Memory::default() },
-            policy,
-            state: folder.path().join("state"),
-            credentials: None,
+            policy: vouching("task", capabilities, r#"["user"]"#),
             index: Some(Arc::new(HybridIndex::new("test"))),
-            embedder: None,
             tokenizer: Some(Arc::new(Pieces { answers: answers.clone() })),
+            ..options(folder.path())
         };
         let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (client, serving) = executor.block_on(async {
-            let server = Server::bind(options).await.unwrap();
-            let serving = tokio::spawn(server.run(async { drop(stopped.await) }));
-            (MemoryServiceClient::new(aios_service::dial(&socket).await.unwrap()), serving)
-        });
-        Fixture { executor, client, answers, stop, serving, _folder: folder }
+        let (running, client) = executor.block_on(async { (start(options).await, connect(folder.path()).await) });
+        Fixture { executor, client, answers, running, _folder: folder }
     }
 
     fn knowledge(&self, title: &str, text: &str, origin: &str) -> u64 {
         let knowledge = Some(Knowledge { title: title.into(), text: text.into(), tags: Vec::new() });
-        let request = AddKnowledgeRequest { knowledge, provenance: of(origin) };
+        let request = AddKnowledgeRequest { knowledge, provenance: origins(&[origin]) };
         self.executor.block_on(self.client.clone().add_knowledge(request)).unwrap().into_inner().id
     }
 
     fn event(&self, severity: Severity, message: &str) -> u64 {
         let event =
             Event { category: "disk".into(), severity: severity.into(), message: message.into(), ..Event::default() };
-        let request = PushEventRequest { event: Some(event), provenance: of("log") };
+        let request = PushEventRequest { event: Some(event), provenance: origins(&["log"]) };
         self.executor.block_on(self.client.clone().push_event(request)).unwrap().into_inner().id
     }
 
@@ -107,13 +91,8 @@ impl Fixture {
 
     fn stop(self) {
         drop(self.client);
-        self.stop.send(()).unwrap();
-        self.executor.block_on(self.serving).unwrap().unwrap();
+        self.executor.block_on(self.running.stop());
     }
-}
-
-fn of(origin: &str) -> Option<Provenance> {
-    Some(Provenance { origins: vec![origin.into()], ..Provenance::default() })
 }
 
 fn ask(query: &str, budget_tokens: u32) -> AssembleContextRequest {
@@ -126,7 +105,7 @@ fn included(context: &AssembleContextResponse) -> Vec<u64> {
 
 #[test]
 fn a_context_is_within_its_budget_and_says_what_became_of_every_item_it_considered() {
-    let memory = Fixture::new("\"memory:*:**\"");
+    let memory = Fixture::new(r#"["memory:*:**"]"#);
     let words = ["disk", "fan", "nginx", "full", "restart", "log", "backup", "worn", "slow", "certificate"];
     for number in 0..60_usize {
         let text: Vec<&str> = (0..4 + number * 7 % 60).map(|at| words[(number * 3 + at * at) % words.len()]).collect();
@@ -161,13 +140,14 @@ fn a_context_is_within_its_budget_and_says_what_became_of_every_item_it_consider
 
 #[test]
 fn the_goal_at_work_comes_with_its_parts_and_what_says_the_same_is_told_once() {
-    let memory = Fixture::new("\"memory:*:**\"");
+    let memory = Fixture::new(r#"["memory:*:**"]"#);
     let mut client = memory.client.clone();
     let (goal, task) = memory.executor.block_on(async {
         let goal = Some(Goal { text: "Replace the certificate".into(), ..Goal::default() });
-        let goal = client.store_goal(StoreGoalRequest { goal, provenance: of("user") }).await.unwrap().into_inner().id;
+        let goal =
+            client.store_goal(StoreGoalRequest { goal, provenance: origins(&["user"]) }).await.unwrap().into_inner().id;
         let task = Some(Task { goal, description: "Ask the authority".into(), ..Task::default() });
-        let request = StoreTaskRequest { id: 0, task, provenance: of("model") };
+        let request = StoreTaskRequest { id: 0, task, provenance: origins(&["model"]) };
         (goal, client.store_task(request).await.unwrap().into_inner().id)
     });
     let text = "The printer on the second floor is called Gutenberg and takes no letters.";
@@ -185,7 +165,7 @@ fn the_goal_at_work_comes_with_its_parts_and_what_says_the_same_is_told_once() {
 
 #[test]
 fn what_just_went_wrong_is_told_whatever_is_asked() {
-    let memory = Fixture::new("\"memory:*:**\"");
+    let memory = Fixture::new(r#"["memory:*:**"]"#);
     let grave = memory.event(Severity::Error, "sdb does not answer");
     let light = memory.event(Severity::Info, "sdb was mounted");
     let context = memory.context(ask("invoices", 200)).unwrap();
@@ -196,10 +176,10 @@ fn what_just_went_wrong_is_told_whatever_is_asked() {
 
 #[test]
 fn nothing_is_told_that_the_caller_may_not_read() {
-    let memory = Fixture::new("\"memory:write:**\", \"memory:read:knowledge\"");
+    let memory = Fixture::new(r#"["memory:write:**", "memory:read:knowledge"]"#);
     let told = memory.knowledge("fan", "The fan hums.", "user");
     let incident = Some(Incident { title: "The fan hummed".into(), ..Incident::default() });
-    let request = StoreIncidentRequest { incident, provenance: of("user") };
+    let request = StoreIncidentRequest { incident, provenance: origins(&["user"]) };
     memory.executor.block_on(memory.client.clone().store_incident(request)).unwrap();
     memory.event(Severity::Error, "the fan stopped");
     let context = memory.context(ask("fan", 500)).unwrap();
@@ -212,7 +192,7 @@ fn nothing_is_told_that_the_caller_may_not_read() {
 
 #[test]
 fn without_a_count_there_is_no_context_and_the_answer_says_why() {
-    let memory = Fixture::new("\"memory:*:**\"");
+    let memory = Fixture::new(r#"["memory:*:**"]"#);
     memory.knowledge("fan", "The fan hums.", "user");
     assert_eq!(memory.context(ask("fan", 0)).unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(memory.context(ask("", 9)).unwrap_err().code(), Code::InvalidArgument);

@@ -7,8 +7,10 @@ mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
+use std::sync::{Arc, Mutex};
+
 use aios_fault_disk::{Disk, Plan, Room, Survivors};
-use aios_memory::{Selector, State, Store, StoreError, repair};
+use aios_memory::{Changed, Observer, Options, Selector, State, Store, StoreError, repair};
 use disk::OnDisk;
 use fixture::*;
 
@@ -78,6 +80,62 @@ fn on_a_full_disk_reads_go_on_and_writing_does_when_there_is_room() {
     told.push(store.put(knowledge("again", "there is room")).unwrap());
     drop(store);
     check(&disk, &told, "a full disk");
+}
+
+#[test]
+fn writers_at_once_on_a_disk_that_fills_lose_nothing_that_was_acknowledged() {
+    let disk = Disk::new(Plan::Nothing);
+    let store = Arc::new(open(&disk).unwrap());
+    let begun = store.put(knowledge("first", "text")).unwrap();
+    disk.set_room(Room::Blocks(disk.blocks() + 200));
+    let write = |writer: usize| {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            let text = |n: usize| format!("{writer} {n} {}", "x".repeat(20_000));
+            (0..5).map(|n| store.put(knowledge("more", &text(n))).map(|id| (id, text(n)))).collect::<Vec<_>>()
+        })
+    };
+    let all = |writers: std::ops::Range<usize>| {
+        let writers: Vec<_> = writers.map(write).collect();
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
+    };
+    let (told, refused): (Vec<_>, Vec<_>) = all(0..40).into_iter().partition(Result::is_ok);
+    assert!(!refused.is_empty() && refused.iter().all(|answer| matches!(answer, Err(StoreError::Full { .. }))));
+    assert!(store.read(|view| view.item(begun)).unwrap().is_some(), "reads go on");
+    disk.set_room(Room::Endless);
+    let later = all(40..60);
+    let after = open(&disk.after_power_cut()).unwrap();
+    assert_eq!(after.read(|view| view.verify()).unwrap(), 0);
+    for answer in told.into_iter().chain(later) {
+        let (id, text) = answer.unwrap();
+        assert_eq!(after.read(|view| view.item(id)).unwrap().unwrap().content, knowledge("more", &text));
+    }
+}
+
+#[test]
+fn the_observer_is_told_of_what_is_written_and_of_another_state_once() {
+    let disk = Disk::new(Plan::Nothing);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let observer: Observer = Arc::new(move |changed| tell.lock().unwrap().push(changed));
+    let store =
+        Store::open_on(Box::new(OnDisk(disk.clone())), Options { observer: Some(observer), ..options() }).unwrap();
+    // The thread that writes answers first and tells then: what it was asked before is told when it answers again.
+    let next = || {
+        store.file_length().unwrap();
+        std::mem::take(&mut *told.lock().unwrap())
+    };
+    assert_eq!(next(), [Changed::State], "it can be written");
+    store.put(event("x")).unwrap();
+    store.put(event("")).unwrap_err();
+    assert_eq!(next(), [Changed::Content, Changed::Content]);
+    disk.set_room(Room::Blocks(0));
+    store.put(knowledge("k", &"x".repeat(100_000))).unwrap_err();
+    store.put(knowledge("k", &"x".repeat(100_000))).unwrap_err();
+    assert_eq!(next(), [Changed::State]);
+    disk.set_room(Room::Endless);
+    store.put(event("x")).unwrap();
+    assert_eq!(next(), [Changed::Content, Changed::State]);
 }
 
 #[test]

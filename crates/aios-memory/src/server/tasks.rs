@@ -248,6 +248,10 @@ mod tests {
             self.texts.fetch_add(texts.len(), Ordering::Relaxed);
             Ok(vec![vec![1.0, 0.0]; texts.len()])
         }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
     }
 
     fn knowledge(text: &str) -> Content {
