@@ -30,7 +30,7 @@ const FOUND: usize = 200;
 const EVENTS: (usize, Severity) = (20, Severity::Warning);
 /// Latest tasks, calls and decisions of the goal at work.
 const OF_GOAL: usize = 100;
-/// What a search scores below this has too little to do with the query.
+/// What a search scores below this fits far worse than its best.
 const LEAST: f64 = 0.15;
 
 /// Counts tokens as models do. It blocks; it is called where that is allowed.
@@ -92,7 +92,7 @@ pub(crate) fn gather(view: &View<'_>, wanted: &Wanted, trusted: &BTreeSet<Origin
     let mut irrelevant = Vec::new();
     let query = Query { text: &wanted.query, vector: wanted.vector.as_deref(), limit: FOUND };
     for (item, hit) in view.search(&query, &wants)? {
-        if hit.score < LEAST {
+        if !hit.is_related || hit.score < LEAST {
             irrelevant.push(item);
         } else {
             found.insert(item.id, (item, hit.score));

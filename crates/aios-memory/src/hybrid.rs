@@ -4,10 +4,13 @@
 //! from its tables; the vectors are in memory besides, so a change of them is seen by searches when its transaction is on
 //! the disk, and is read from there whenever the file is opened.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use aios_recall::{
-    fuse::{self, Method},
+    fuse::{self, Fused, Method},
     text::{TextError, TextIndex},
 };
 use aios_vectors::{BatchError, OpenError, Options};
@@ -24,6 +27,8 @@ const WORDS: &str = "words";
 const WEIGHT_OF_WORDS: f64 = 0.3;
 /// Least number of items that each of both searches gives to the ranking. Beyond it they give twice what is asked for.
 const DEPTH: usize = 50;
+/// Texts that share no word and whose vectors have a smaller cosine have nothing to do with each other.
+const RELATED: f64 = 0.1;
 /// Vectors that come into the graph at once: other writers wait meanwhile, for some tens of milliseconds.
 const LINKS: usize = 64;
 
@@ -204,14 +209,18 @@ impl Index for HybridIndex {
         let near: Vec<(u64, f64)> = near.into_iter().map(|found| (found.id, found.score)).collect();
         // Words alone decide all of the score where there is nothing else.
         let method = Method::WeightedSum { words: if near.is_empty() { 1.0 } else { WEIGHT_OF_WORDS } };
+        let related = near.iter().filter(|(_, cosine)| *cosine >= RELATED).chain(&words);
+        let related: HashSet<u64> = related.map(|(id, _)| *id).collect();
         let fused = fuse::fuse(&near, &words, method).into_iter().take(query.limit);
-        Ok(fused.map(|fused| Found { id: fused.id, score: fused.score }).collect())
+        let found = |Fused { id, score }: Fused| Found { id, score, is_related: related.contains(&id) };
+        Ok(fused.map(found).collect())
     }
 
     fn nearest(&self, vector: &[f32], limit: usize, accept: &dyn Fn(u64) -> bool) -> Vec<Found> {
         let Some(index) = self.current() else { return Vec::new() };
+        let found = |id, score| Found { id, score, is_related: score >= RELATED };
         match index.search(vector, limit, accept) {
-            Ok(hits) => hits.into_iter().map(|hit| Found { id: hit.id, score: hit.score.into() }).collect(),
+            Ok(hits) => hits.into_iter().map(|hit| found(hit.id, hit.score.into())).collect(),
             Err(error) => {
                 tracing::warn!(%error, "searching by words alone");
                 Vec::new()

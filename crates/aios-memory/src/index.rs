@@ -104,6 +104,8 @@ pub struct Found {
     pub id: u64,
     /// Comparable within one answer.
     pub score: f64,
+    /// Whether it has anything to do with what was looked for: the best of what is there may have not.
+    pub is_related: bool,
 }
 
 /// Makes vectors of texts. It blocks; it is called where that is allowed.

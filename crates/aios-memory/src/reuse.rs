@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn near(item: Item, cosine: f64) -> Vec<(Item, Found)> {
-        vec![(item.clone(), Found { id: item.id, score: cosine })]
+        vec![(item.clone(), Found { id: item.id, score: cosine, is_related: true })]
     }
 
     fn arguments(reuse: &Reuse) -> &str {

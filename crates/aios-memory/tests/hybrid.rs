@@ -96,6 +96,25 @@ fn items_are_found_by_words_and_by_meaning_until_they_are_erased_and_then_not_a_
 }
 
 #[test]
+fn the_best_of_what_has_nothing_to_do_with_a_query_is_told_from_what_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("memory.redb"), with(&index())).unwrap();
+    let items = ["oil the fan", "restart nginx"].map(|text| store.put(goal(text, Status::Active)).unwrap());
+    let waiting = store.read(|view| view.unembedded(9)).unwrap();
+    let embedded = |item: &aios_memory::Item| Embedded { id: item.id, updated: item.updated, vector: vec![1.0, 0.0] };
+    store.write(Write::Vectors(waiting.iter().map(embedded).collect())).unwrap();
+    let related = |text: &str, vector: &[f32]| -> Vec<(u64, bool)> {
+        let query = Query { text, vector: Some(vector), limit: 5 };
+        let found = store.read(|view| view.search(&query, &|_| true)).unwrap();
+        found.into_iter().map(|(item, found)| (item.id, found.is_related)).collect()
+    };
+    let [fan, nginx] = items;
+    assert_eq!(related("invoices", &[0.05, 1.0]), [(fan, false), (nginx, false)]);
+    assert_eq!(related("invoices of the fan", &[0.05, 1.0]), [(fan, true), (nginx, false)], "by a word");
+    assert_eq!(related("invoices", &[0.2, 1.0]), [(fan, true), (nginx, true)], "by their vectors");
+}
+
+#[test]
 fn an_item_with_other_words_is_not_found_by_its_old_vector() {
     let folder = tempfile::tempdir().unwrap();
     let index = index();

@@ -193,7 +193,8 @@ impl Index for WordIndex {
                 *found.entry(id).or_default() += 1.0;
             }
         }
-        let mut found: Vec<Found> = found.into_iter().map(|(id, score)| Found { id, score }).collect();
+        let mut found: Vec<Found> =
+            found.into_iter().map(|(id, score)| Found { id, score, is_related: true }).collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
         found.truncate(query.limit);
         Ok(found)
