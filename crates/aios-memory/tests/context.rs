@@ -14,7 +14,7 @@ use std::{
 };
 
 use aios_api::memory::v1::{
-    AddKnowledgeRequest, AssembleContextRequest, AssembleContextResponse, Event, Goal, Incident, Knowledge, Provenance,
+    AddKnowledgeRequest, AssembleContextRequest, AssembleContextResponse, Event, Goal, Incident, Knowledge,
     PushEventRequest, Severity, StoreGoalRequest, StoreIncidentRequest, StoreTaskRequest, Task,
     assemble_context_response::Reason, memory_service_client::MemoryServiceClient,
 };
