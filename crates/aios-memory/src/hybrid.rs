@@ -24,9 +24,9 @@ const FORMAT: &str = "aios-memory index 1";
 /// What the words' tables begin with.
 const WORDS: &str = "words";
 /// What of the score words decide where there are vectors, too; from 0 to 1.
-const WEIGHT_OF_WORDS: f64 = 0.3;
+const WEIGHT_OF_WORDS: f64 = 0.2;
 /// Least number of items that each of both searches gives to the ranking. Beyond it they give twice what is asked for.
-const DEPTH: usize = 50;
+const DEPTH: usize = 100;
 /// Texts that share no word and whose vectors have a smaller cosine have nothing to do with each other.
 const RELATED: f64 = 0.1;
 /// Vectors that come into the graph at once: other writers wait meanwhile, for some tens of milliseconds.

@@ -106,6 +106,10 @@ impl Medium for OnDisk {
             }
             opened => {
                 let file = opened?;
+                // A memory gets its name when it is whole. The database would take an empty file for a new one.
+                if file.metadata()?.len() == 0 {
+                    return Err(redb::Error::Corrupted("the file is empty".into()));
+                }
                 self.remove_drafts(folder(&self.0))?;
                 file
             }

@@ -14,7 +14,7 @@ use aios_recall::{
 use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
 use serde_json::{Value, json};
 
-/// How many documents of each search are fused.
+/// How many documents of each search are fused: as many as the memory takes for ten.
 const DEPTH: usize = 100;
 /// How many documents of a ranking are told.
 const TOLD: usize = 10;
@@ -56,7 +56,7 @@ fn methods() -> Vec<(String, Method)> {
         ("cosine".to_owned(), Method::WeightedSum { words: 0.0 }),
         ("bm25".to_owned(), Method::WeightedSum { words: 1.0 }),
     ];
-    for words in [0.2, 0.3, 0.4, 0.5] {
+    for words in [0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5] {
         methods.push((format!("sum words={words}"), Method::WeightedSum { words }));
         for constant in [10.0, 60.0] {
             let method = Method::ReciprocalRank { constant, words };
