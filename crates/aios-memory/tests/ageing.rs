@@ -71,7 +71,7 @@ impl Model {
     fn put(&mut self, mut content: Content) {
         // Whence it is goes along with every item.
         content.provenance.source = format!("source {}", self.items.len());
-        content.provenance.origins.insert(if self.items.len() % 2 == 0 { Origin::Web } else { Origin::Mqtt });
+        content.provenance.origins.insert(if self.items.len().is_multiple_of(2) { Origin::Web } else { Origin::Mqtt });
         let Done::Item(item) = self.store.write(Write::Put(content)).unwrap() else { panic!() };
         self.note(item);
     }
