@@ -92,8 +92,8 @@ impl RuntimeService for Service {
         &self,
         request: Request<CountTokensRequest>,
     ) -> Result<Response<CountTokensResponse>, Status> {
-        let (model, texts, chat) = convert::counted(request.into_inner())?;
-        let counted = self.inference.count(&model, texts, chat).await.map_err(convert::refusal_status)?;
+        let request = convert::to_count(request.into_inner())?;
+        let counted = self.inference.count(request).await.map_err(convert::refusal_status)?;
         Ok(Response::new(convert::counts(counted)))
     }
 }

@@ -156,14 +156,25 @@ pub enum Refusal {
     },
 }
 
+/// What is to be counted.
+#[derive(Clone, Debug, Default)]
+pub struct ToCount {
+    /// Model id; empty and `default` name the default model.
+    pub model: String,
+    /// Each alone, as it stands behind other text.
+    pub texts: Vec<String>,
+    /// With what its template puts around the messages.
+    pub chat: Option<Vec<ChatMessage>>,
+}
+
 /// Numbers of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Id of the model, never `default`.
     pub model: String,
-    /// Of each text, as it stands behind other text.
+    /// Of each text.
     pub texts: Vec<usize>,
-    /// Of the chat, with what its template puts around the messages; 0 without one.
+    /// Of the chat; 0 without one.
     pub chat: usize,
     /// Longest context of the model.
     pub context_length: usize,
@@ -171,13 +182,8 @@ pub struct Counted {
 
 impl Inference {
     /// Counts tokens, and generates nothing.
-    pub async fn count(
-        &self,
-        model: &str,
-        texts: Vec<String>,
-        chat: Option<Vec<ChatMessage>>,
-    ) -> Result<Counted, Refusal> {
-        let model = self.model(model).await?;
+    pub async fn count(&self, ToCount { model, texts, chat }: ToCount) -> Result<Counted, Refusal> {
+        let model = self.model(&model).await?;
         // A megabyte of text takes tens of milliseconds.
         let work = move || {
             let length = |tokens: Result<Vec<u32>, PromptError>| Ok(tokens.map_err(prompt_refusal)?.len());

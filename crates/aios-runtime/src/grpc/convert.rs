@@ -11,7 +11,7 @@ use crate::{
     constraint::Form,
     embedding::{self, EmbedError, Embeddings, MAX_INPUTS, Made},
     generate::Finish,
-    inference::{Completed, Counted, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request, Retention},
+    inference::{Completed, Counted, Expected, FailedRun, Input, MAX_STOPS, Refusal, Request, Retention, ToCount},
     registry::{InMemory, Listed, ListedState, RegistryError, millis},
     sampling::Sampling,
     template::ChatMessage,
@@ -176,12 +176,13 @@ pub fn embeddings(Embeddings { model, made }: Embeddings) -> EmbedResponse {
     }
 }
 
-/// The model, the texts and the chat of a request to count.
-pub fn counted(wire: CountTokensRequest) -> Result<(String, Vec<String>, Option<Vec<ChatMessage>>), Status> {
-    if wire.texts.len() > MAX_INPUTS {
+/// What a request wants to be counted.
+pub fn to_count(wire: CountTokensRequest) -> Result<ToCount, Status> {
+    let CountTokensRequest { model, texts, conversation } = wire;
+    if texts.len() > MAX_INPUTS {
         return Err(Status::invalid_argument(format!("texts: at most {MAX_INPUTS}")));
     }
-    Ok((wire.model, wire.texts, wire.conversation.map(messages).transpose()?))
+    Ok(ToCount { model, texts, chat: conversation.map(messages).transpose()? })
 }
 
 /// What was counted.
