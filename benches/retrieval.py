@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""How well aiOS finds things: nDCG@10 of words, vectors and both, on two public sets that packages carry.
+"""How well aiOS finds things: nDCG@10 of words, vectors and both, on three public sets that packages carry.
 
 - tools: requests and the functions that answer them, of the Berkeley Function Calling Leaderboard (PyPI bfcl-eval,
   Apache-2.0). The documents are all functions of its single-turn Python categories, by name and description.
 - faq: questions of the Debian FAQ (Debian package debian-faq, GPL-2+); the documents are the answers.
+- perlfaq: the same of Perl's (Debian package perl-doc, Artistic or GPL-1+).
 
 Vectors are those of all-MiniLM-L6-v2. Half of each set's queries (the even ones) chooses, the other half tells: figures
-are of the second. Arguments: folder of the model, wheel of bfcl-eval, folder of the unpacked debian-faq, program `rank`,
-file for the figures.
+are of the second. Arguments: folder of the model, wheel of bfcl-eval, folders of the unpacked Debian packages, program
+`rank`, file for the figures.
 """
 
 import argparse
@@ -27,7 +28,10 @@ from tokenizers import Tokenizer
 CATEGORIES = ["simple_python", "multiple", "live_simple", "live_multiple"]
 # So many queries of each category at most, evenly taken: the rest only takes time.
 QUERIES_OF_CATEGORY = 150
+# Documents by vectors that are fused with those by words: as many as the memory takes for ten.
 DEPTH = 100
+# What the memory does (aios-memory's hybrid.rs): one of the ways of aios-recall's example `rank`.
+USED = "sum words=0.2"
 LAYERS, HEADS = 6, 12
 
 
@@ -72,6 +76,26 @@ def faq(folder):
                 documents.append(answer)
                 queries.append(question)
     return documents, queries, relevant
+
+
+def perlfaq(folder):
+    """Answers, questions, and for each question its answer."""
+    documents, queries, relevant = [], [], []
+    for page in sorted(Path(folder).glob("usr/share/perl/*/pod/perlfaq[1-9].pod")):
+        source = page.read_text(encoding="utf-8", errors="replace")
+        parts = re.split(r"^=head([12]) +(.*(?:\n\S.*)*)\n", source, flags=re.M)
+        for level, title, body in zip(parts[1::3], parts[2::3], parts[3::3]):
+            question, answer = pod(title), pod(re.sub(r"^=\w+.*$", "", body, flags=re.M))
+            if level == "2" and len(answer) > 80:
+                relevant.append({len(documents)})
+                documents.append(answer)
+                queries.append(question)
+    return documents, queries, relevant
+
+
+def pod(source):
+    """The text of Perl's documentation without its marks: C<code>, L<name|page>."""
+    return " ".join(re.sub(r"[A-Z]<+ ?(?:[^<>|]*\|)?([^<>]*?) ?>+", r"\1", source).split())
 
 
 def plain(source):
@@ -140,6 +164,7 @@ def ndcg(ranking, right):
 
 
 def measure(name, collection, model, program):
+    """nDCG@10 of every query by every method."""
     documents, queries, relevant = collection
     vectors = model.embed(documents)
     cosines = model.embed(queries) @ vectors.T
@@ -149,25 +174,57 @@ def measure(name, collection, model, program):
         json.dump({"documents": documents, "queries": queries, "vectors": near}, file)
         file.flush()
         rankings = json.loads(subprocess.run([program, file.name], check=True, capture_output=True).stdout)
-    result = {"documents": len(documents), "queries": len(queries), "ndcg@10": {}}
+    values = {method: numpy.array([ndcg(found, right) for found, right in zip(ranking, relevant)])
+              for method, ranking in rankings.items()}
     print(f"== {name}: {len(documents)} documents, {len(queries)} queries; nDCG@10 of each half")
-    for method, ranking in sorted(rankings.items()):
-        values = [ndcg(found, right) for found, right in zip(ranking, relevant)]
-        halves = [round(sum(values[half::2]) / len(values[half::2]), 4) for half in (0, 1)]
-        result["ndcg@10"][method] = {"chooses": halves[0], "tells": halves[1]}
-        print(f"{method:28} {halves[0]:.4f} {halves[1]:.4f}")
-    return result
+    for method in sorted(values):
+        print(f"{method:28} {chooses(values[method]):.4f} {tells(values[method]):.4f}")
+    return values
+
+
+def chooses(values):
+    return float(values[0::2].mean())
+
+
+def tells(values):
+    return float(values[1::2].mean())
+
+
+def interval(differences):
+    """95 % of what the mean difference is in samples of the queries, drawn with replacement."""
+    draws = numpy.random.default_rng(1).integers(len(differences), size=(10_000, len(differences)))
+    low, high = numpy.quantile(differences[draws].mean(axis=1), [0.025, 0.975])
+    return [round(float(low), 4), round(float(high), 4)]
+
+
+def row(name, peer, values, method):
+    ours, theirs = tells(values[method]), tells(values[peer])
+    return {"case": f"retrieval-{name}", "unit": "nDCG@10", "ours": round(ours, 4), "peer": round(theirs, 4),
+            "peer_name": peer, "ratio": round(ours / theirs, 4),
+            "difference_95": interval(values[method][1::2] - values[peer][1::2])}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for argument in ("--model", "--bfcl", "--faq", "--rank", "--out"):
+    for argument in ("--model", "--bfcl", "--faq", "--perlfaq", "--rank", "--out"):
         parser.add_argument(argument, required=True)
     options = parser.parse_args()
     model = MiniLm(options.model)
-    result = {"faq": measure("faq", faq(options.faq), model, options.rank),
-              "tools": measure("tools", tools(options.bfcl), model, options.rank)}
-    Path(options.out).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    collections = {"faq": faq(options.faq), "perlfaq": perlfaq(options.perlfaq), "tools": tools(options.bfcl)}
+    measured = {name: measure(name, collection, model, options.rank) for name, collection in collections.items()}
+    # Each set counts alike, however many queries it has.
+    means = {method: sum(chooses(values[method]) for values in measured.values()) / len(measured)
+             for method in next(iter(measured.values()))}
+    print("== mean of the sets, half that chooses")
+    for method in sorted(means, key=means.get, reverse=True):
+        print(f"{method:28} {means[method]:.4f}{'  the memory uses this one' if method == USED else ''}")
+    rows = [row(name, peer, values, USED) for name, values in measured.items() for peer in ("cosine", "bm25")]
+    print(f"== '{USED}', half that tells")
+    for each in rows:
+        low, high = each["difference_95"]
+        print(f"{each['case']:20} {each['ours']:.4f} beside {each['peer_name']:6} {each['peer']:.4f}, "
+              f"difference with 95 % between {low:+.4f} and {high:+.4f}")
+    Path(options.out).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

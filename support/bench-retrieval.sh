@@ -16,11 +16,21 @@ if [ ! -x "$data/venv/bin/python" ]; then
 fi
 compgen -G "$data/bfcl_eval-*.whl" >/dev/null ||
 	"$data/venv/bin/pip" download --quiet --no-deps --dest "$data" bfcl-eval==2026.3.23
-if [ ! -d "$data/faq" ]; then
-	(cd "$data" && apt-get download --quiet debian-faq)
-	dpkg-deb --extract "$data"/debian-faq_*.deb "$data/faq"
-fi
+# Unpacks a Debian package into a folder of its name.
+unpacked() {
+	[ -d "$data/$1" ] && return
+	rm -rf "$data/$1"_*.deb "$data/$1.partial"
+	# Root's downloads would else be refused to apt's own user, with a warning.
+	(cd "$data" && apt-get -o APT::Sandbox::User="$(id -un)" download --quiet "$1") || {
+		echo "error: apt-get gave no $1; does 'apt-get update' help?" >&2
+		exit 1
+	}
+	dpkg-deb --extract "$data/$1"_*.deb "$data/$1.partial"
+	mv "$data/$1.partial" "$data/$1"
+}
+unpacked debian-faq
+unpacked perl-doc
 "$data/venv/bin/python" benches/retrieval.py --model "$O/test-models/all-minilm-l6-v2" --bfcl "$data"/bfcl_eval-*.whl \
-	--faq "$data/faq" --rank "$program/rank" --out "$O/bench/retrieval.json"
+	--faq "$data/debian-faq" --perlfaq "$data/perl-doc" --rank "$program/rank" --out "$O/bench/retrieval.json"
 echo "== full-text index"
 "$program/bench" "$O/bench" "${TEXTS:-100000}"
