@@ -125,7 +125,7 @@ def answer(peer, command, rest, data, k):
     elif command == "resident":
         return {"bytes": resident()}
     elif command == "search":
-        return search(peer, data.queries(rest[0]), k)
+        return search(peer, data.queries(rest[0])[:int(rest[1])], k)
     elif command == "search-all":
         return search_all(peer, data.queries(rest[0]), k)
     return {"seconds": time.perf_counter() - begin}

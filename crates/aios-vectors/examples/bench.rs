@@ -8,7 +8,7 @@
 //! ingest          all of DATA/vectors, 1000 in a transaction: seconds
 //! link            the graph, where there are so many vectors: seconds, and the longest transaction
 //! open BREADTH    the index anew from the file: seconds
-//! search PART     each query of DATA/PART: nanoseconds and numbers of what was found
+//! search PART N   each of the first N queries of DATA/PART: nanoseconds and numbers of what was found
 //! resident        bytes that the process has in memory
 //! ```
 
@@ -28,7 +28,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const BATCH: usize = 1000;
 
 /// Vectors that are linked in one transaction.
-const LINK: usize = 64;
+const LINK: usize = 256;
 
 /// Bytes of the database that are kept in memory beside the index.
 const CACHE: usize = 8 << 20;
@@ -96,10 +96,12 @@ impl Subject {
         Ok(begin.elapsed().as_secs_f64())
     }
 
-    fn search(&self, path: &str, k: usize) -> Outcome<String> {
+    fn search(&self, path: &str, most: usize, k: usize) -> Outcome<String> {
         let mut file = BufReader::new(File::open(path)?);
         let mut queries = Vec::new();
-        while let Some(query) = read_vector(&mut file, self.options.dimensions)? {
+        while queries.len() < most
+            && let Some(query) = read_vector(&mut file, self.options.dimensions)?
+        {
             queries.push(query);
         }
         let (mut times, mut found) = (Vec::new(), Vec::new());
@@ -148,7 +150,9 @@ fn main() -> Outcome<()> {
                 println!("{{\"seconds\": {seconds}, \"longest\": {longest}}}");
             }
             ["open", breadth] => println!("{{\"seconds\": {}}}", subject.open(breadth.parse()?)?),
-            ["search", part] => println!("{}", subject.search(&format!("{data}/{part}"), k.parse()?)?),
+            ["search", part, most] => {
+                println!("{}", subject.search(&format!("{data}/{part}"), most.parse()?, k.parse()?)?)
+            }
             ["resident"] => println!("{{\"bytes\": {}}}", resident()?),
             ref other => return Err(format!("no such command: {}", other.join(" ")).into()),
         }

@@ -10,10 +10,8 @@ use crate::{
     index::Index,
     quantize::Vector,
     state::State,
-    tables::{
-        ABOUT, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, ROWS, ROWS_NAME, SLOTS, parse_row, write_links,
-        write_row,
-    },
+    store::store_links,
+    tables::{ABOUT, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, ROWS, ROWS_NAME, SLOTS, parse_row, write_row},
 };
 
 /// Changes of an index. They are collected in memory; a batch that is dropped changes nothing.
@@ -94,13 +92,14 @@ impl<'a> Batch<'a> {
         write_rows(self.write, &state, self.changes, self.index.dimensions(), &mut staged)?;
         let limit = if state.wants_graph(self.index.options()) { self.link } else { 0 };
         change_graph(self.index, &state, limit, &mut staged);
-        store_links(self.write, &staged.nodes)?;
         let last = staged.inserted.last().map_or(0, |(slot, ..)| slot + 1);
+        let slots = state.rows.end().max(last);
+        store_links(self.write, &mut about, &state, &staged, slots)?;
         for (name, value) in [
             (FORMAT, FORMAT_NOW),
             (DIMENSIONS, self.index.dimensions() as u64),
             (GENERATION, generation),
-            (SLOTS, state.rows.end().max(last).into()),
+            (SLOTS, slots.into()),
         ] {
             about.insert(name, value)?;
         }
@@ -151,18 +150,4 @@ fn change_graph(index: &Index, state: &State, limit: usize, staged: &mut Staged)
         });
     }
     staged.nodes = change.into_nodes();
-}
-
-fn store_links(write: &WriteTransaction, nodes: &BTreeMap<u32, Node>) -> Result<(), BatchError> {
-    let mut links = write.open_table(LINKS)?;
-    let mut row = Vec::new();
-    for (slot, node) in nodes {
-        if node.is_empty() {
-            links.remove(slot)?;
-        } else {
-            write_links(node, &mut row);
-            links.insert(slot, row.as_slice())?;
-        }
-    }
-    Ok(())
 }

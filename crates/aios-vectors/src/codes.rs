@@ -15,7 +15,7 @@ use crate::{
 
 /// By how many factors an estimate is raised: two and a half deviations, so about one in 160 of the nearest ones is
 /// estimated too low. More takes longer.
-const MARGIN: f32 = 1.5;
+const MARGIN: f32 = 1.2;
 
 /// The centre is computed again when there are so many times as many vectors as the last time.
 const RECENTRE: usize = 4;

@@ -82,11 +82,13 @@ pub(crate) fn search(
         for (group, _) in largest.iter().enumerate().filter(|(_, largest)| **largest > floor) {
             for (at, estimate) in estimates[group * GROUP..][..GROUP].iter().enumerate() {
                 let slot = (group * GROUP + at) as u32;
-                if *estimate > floor && filter(rows.id(slot)) {
+                if *estimate > floor {
                     slots.push(slot);
                 }
             }
         }
+        // All at once, so that one item's number comes from memory beside the next.
+        slots.retain(|slot| filter(rows.id(*slot)));
         compute(rows, query, slots, &mut nearest);
     }
     nearest.into_sorted()

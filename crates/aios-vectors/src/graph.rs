@@ -6,13 +6,15 @@ mod walk;
 
 use std::collections::HashMap;
 
+use aios_kernels::ask;
+
 use crate::rows::{CHUNK, Rows, place};
 
 pub(crate) use change::Change;
 pub(crate) use walk::{Walks, search};
 
 /// Neighbours that a vector chooses on each level. On the lowest one, twice as many may link to it and be kept.
-const CHOSEN: usize = 16;
+const CHOSEN: usize = 12;
 
 /// Most levels; one vector in 16 to the power of the level is on it.
 pub(crate) const LEVELS_MAX: usize = 12;
@@ -37,6 +39,8 @@ pub(crate) trait Links {
     fn links(&self, slot: u32, level: usize) -> &[u32];
     /// Where searches begin, and its highest level.
     fn entry(&self) -> Option<(u32, usize)>;
+    /// The neighbours of `slot` on `level` are read soon.
+    fn ask(&self, slot: u32, level: usize);
 }
 
 /// The graph in memory.
@@ -64,11 +68,21 @@ impl Graph {
         if self.is_linked(slot) { 1 + self.upper.get(&slot).map_or(0, Vec::len) } else { 0 }
     }
 
+    /// The neighbours of a slot, level by level: none where it is not in the graph.
+    pub(crate) fn levels_of(&self, slot: u32) -> impl Iterator<Item = &[u32]> {
+        let lowest = self.lowest(slot);
+        let upper = lowest.and_then(|_| self.upper.get(&slot)).into_iter().flatten();
+        lowest.into_iter().chain(upper.map(|links| &**links))
+    }
+
     /// All levels of a slot.
     pub(crate) fn node(&self, slot: u32) -> Option<Node> {
-        let lowest = self.lowest(slot)?;
-        let upper = self.upper.get(&slot).into_iter().flatten();
-        Some(std::iter::once(lowest.to_vec()).chain(upper.map(|links| links.to_vec())).collect())
+        self.is_linked(slot).then(|| self.levels_of(slot).map(<[u32]>::to_vec).collect())
+    }
+
+    /// The slots that are in it.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
+        (0..(self.chunks.len() * CHUNK) as u32).filter(|slot| self.is_linked(*slot))
     }
 
     /// The slots that have a neighbour among some, by the lowest level and all above.
@@ -126,10 +140,7 @@ impl Graph {
     /// Chooses where searches begin: on the highest level, at the lowest slot. Is to be called after changes.
     pub(crate) fn choose_entry(&mut self) {
         let highest = self.upper.iter().map(|(slot, levels)| (levels.len(), std::cmp::Reverse(*slot))).max();
-        let any = || {
-            let slots = (0..(self.chunks.len() * CHUNK) as u32).find(|slot| self.is_linked(*slot));
-            slots.map(|slot| (slot, 0))
-        };
+        let any = || self.slots().next().map(|slot| (slot, 0));
         self.entry = highest.map(|(level, slot)| (slot.0, level)).or_else(any);
     }
 
@@ -150,6 +161,15 @@ impl Links for Graph {
 
     fn entry(&self) -> Option<(u32, usize)> {
         self.entry
+    }
+
+    fn ask(&self, slot: u32, level: usize) {
+        let (chunk, at) = place(slot);
+        if level == 0
+            && let Some(chunk) = self.chunks.get(chunk)
+        {
+            ask(&chunk[at * STRIDE..][..STRIDE]);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod nearest;
 mod quantize;
 mod rows;
 mod state;
+mod store;
 mod tables;
 
 pub use batch::{Batch, Staged};

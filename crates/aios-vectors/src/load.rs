@@ -4,12 +4,12 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, 
 
 use crate::{
     error::{Damage, OpenError},
-    graph::{Graph, Node},
+    graph::Graph,
     rows::{Rows, SLOTS_MAX},
     state::State,
     tables::{
-        ABOUT, ABOUT_NAME, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, LINKS_NAME, ROWS, ROWS_NAME, SLOTS,
-        parse_links, parse_row,
+        ABOUT, ABOUT_NAME, CHANGES, CHANGES_NAME, DIMENSIONS, FORMAT, FORMAT_NOW, GENERATION, LINKS, LINKS_NAME, ROWS,
+        ROWS_NAME, SLOTS, TOGETHER, parse_node, parse_row,
     },
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn load(read: &ReadTransaction, dimensions: usize) -> Result<State, O
         return Err(Damage::new(ABOUT_NAME, SLOTS, format!("{slots} are more than there can be")).into());
     }
     let rows = load_rows(read, dimensions, slots as u32)?;
-    let graph = load_graph(read, &rows)?;
+    let graph = load_graph(read, &rows, slots as u32)?;
     Ok(State::new(rows, graph, number(GENERATION)?))
 }
 
@@ -58,32 +58,79 @@ fn load_rows(read: &ReadTransaction, dimensions: usize, slots: u32) -> Result<Ro
     Ok(rows)
 }
 
-fn load_graph(read: &ReadTransaction, rows: &Rows) -> Result<Graph, OpenError> {
+fn load_graph(read: &ReadTransaction, rows: &Rows, slots: u32) -> Result<Graph, OpenError> {
     let mut graph = Graph::default();
-    let Some(table) = table(read, LINKS)? else { return Ok(graph) };
-    for row in table.iter()? {
-        let (slot, row) = row?;
-        let slot = slot.value();
-        if !rows.is_used(slot) {
-            return Err(Damage::new(LINKS_NAME, slot, "there is no vector in this slot").into());
+    if let Some(table) = table(read, LINKS)? {
+        for row in table.iter()? {
+            let (number, row) = row?;
+            load_together(number.value(), row.value(), slots, &mut graph)?;
         }
-        let node: Node = parse_links(slot, row.value())?;
-        if node.iter().flatten().any(|link| *link == slot) {
-            return Err(Damage::new(LINKS_NAME, slot, "it is its own neighbour").into());
-        }
-        graph.set(slot, &node);
     }
-    let astray = |slot: &u32| graph.node(*slot).is_some_and(|node| !leads(&graph, &node));
-    if let Some(slot) = rows.slots().find(astray) {
-        return Err(Damage::new(LINKS_NAME, slot, "a neighbour is not in the graph on its level").into());
+    if let Some(table) = table(read, CHANGES)? {
+        for row in table.iter()? {
+            let (generation, row) = row?;
+            load_changes(generation.value(), row.value(), slots, &mut graph)?;
+        }
+    }
+    // Only now: what a row says of a slot may be told otherwise by a later one.
+    for slot in graph.slots() {
+        if let Some(reason) = reason_against(slot, &graph, rows) {
+            return Err(Damage::new(LINKS_NAME, slot / TOGETHER, format!("slot {slot}: {reason}")).into());
+        }
     }
     graph.choose_entry();
     Ok(graph)
 }
 
-/// Whether all links of a node lead to what is on their level.
-fn leads(graph: &Graph, node: &Node) -> bool {
-    node.iter().enumerate().all(|(level, links)| links.iter().all(|link| graph.levels(*link) > level))
+/// A row of neighbours.
+fn load_together(number: u32, mut row: &[u8], slots: u32, graph: &mut Graph) -> Result<(), Damage> {
+    let damage = |reason: String| Damage::new(LINKS_NAME, number, reason);
+    if number >= slots.div_ceil(TOGETHER) {
+        return Err(damage(format!("its slots are not below {slots}")));
+    }
+    for slot in number * TOGETHER..(number + 1) * TOGETHER {
+        let (node, rest) = parse_node(row).map_err(|reason| damage(format!("slot {slot}: {reason}")))?;
+        if !node.is_empty() {
+            graph.set(slot, &node);
+        }
+        row = rest;
+    }
+    if row.is_empty() { Ok(()) } else { Err(damage("it goes on after its end".to_owned())) }
+}
+
+/// What a batch changed.
+fn load_changes(generation: u64, mut row: &[u8], slots: u32, graph: &mut Graph) -> Result<(), Damage> {
+    let damage = |reason: String| Damage::new(CHANGES_NAME, generation, reason);
+    while let Some((slot, rest)) = row.split_first_chunk() {
+        let slot = u32::from_le_bytes(*slot);
+        let (node, rest) = parse_node(rest).map_err(|reason| damage(format!("slot {slot}: {reason}")))?;
+        // There may have been more slots then.
+        if node.is_empty() {
+            graph.remove(slot);
+        } else if slot < slots {
+            graph.set(slot, &node);
+        }
+        row = rest;
+    }
+    if row.is_empty() { Ok(()) } else { Err(damage("it ends too soon".to_owned())) }
+}
+
+/// Why the neighbours of a slot can't be as they are.
+fn reason_against(slot: u32, graph: &Graph, rows: &Rows) -> Option<&'static str> {
+    if !rows.is_used(slot) {
+        Some("there is no vector in it")
+    } else if graph.levels_of(slot).flatten().any(|link| *link == slot) {
+        Some("it is its own neighbour")
+    } else if !leads(graph, slot) {
+        Some("a neighbour is not in the graph on its level")
+    } else {
+        None
+    }
+}
+
+/// Whether all links of a slot lead to what is on their level.
+fn leads(graph: &Graph, slot: u32) -> bool {
+    graph.levels_of(slot).enumerate().all(|(level, links)| links.iter().all(|link| graph.levels(*link) > level))
 }
 
 /// A table, if there is one.

@@ -22,14 +22,18 @@ pub(crate) struct Rows {
     isa: Isa,
 }
 
-/// Bytes behind the numbers of a row: its scale and its item. Searches go from row to row without an order, and what lies
-/// together comes from memory together.
-const TAIL: usize = 4 + 8;
+/// Bytes that come from memory together. Searches go from row to row without an order: rows begin there, so that no more is
+/// read than they have, and scales and items lie by themselves, so close that most of them stay in the cache.
+const LINE: usize = 64;
 
 #[derive(Debug)]
 struct Chunk {
     used: [u64; WORDS],
-    rows: Box<[i8]>,
+    /// The rows are behind the first few bytes, which are there so that a row begins where a line does.
+    bytes: Box<[i8]>,
+    skip: usize,
+    scales: Box<[f32]>,
+    ids: Box<[u64]>,
 }
 
 impl Rows {
@@ -76,46 +80,31 @@ impl Rows {
         words.enumerate().flat_map(move |(number, word)| ones(of(word)).map(move |bit| number as u32 * 64 + bit))
     }
 
-    /// Bytes of a row.
-    fn stride(&self) -> usize {
-        self.width + TAIL
-    }
-
-    fn row(&self, slot: u32) -> &[i8] {
-        let (chunk, at) = place(slot);
-        &self.chunks[chunk].rows[at * self.stride()..][..self.stride()]
-    }
-
     fn row_mut(&mut self, slot: u32) -> &mut [i8] {
-        let ((chunk, at), stride) = (place(slot), self.stride());
-        &mut self.chunks[chunk].rows[at * stride..][..stride]
-    }
-
-    /// Bytes of a row's tail.
-    fn tail<const BYTES: usize>(&self, slot: u32, from: usize) -> [u8; BYTES] {
-        let tail = &self.row(slot)[self.width + from..][..BYTES];
-        std::array::from_fn(|at| tail[at].cast_unsigned())
+        let ((chunk, at), width) = (place(slot), self.width);
+        let chunk = &mut self.chunks[chunk];
+        &mut chunk.bytes[chunk.skip + at * width..][..width]
     }
 
     /// Puts a vector into a slot that is not used. Numbers that are not given are 0.
     pub(crate) fn insert(&mut self, slot: u32, id: u64, scale: f32, numbers: impl Iterator<Item = i8>) {
         let (index, at) = place(slot);
         while self.chunks.len() <= index {
-            self.chunks.push(Chunk::new(self.stride()));
+            self.chunks.push(Chunk::new(self.width));
         }
-        self.chunks[index].used[at / 64] |= 1 << (at % 64);
-        let width = self.width;
-        let (row, tail) = self.row_mut(slot).split_at_mut(width);
-        row.iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
-        let bytes = scale.to_le_bytes().into_iter().chain(id.to_le_bytes());
-        tail.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte.cast_signed());
+        let chunk = &mut self.chunks[index];
+        chunk.used[at / 64] |= 1 << (at % 64);
+        (chunk.scales[at], chunk.ids[at]) = (scale, id);
+        self.row_mut(slot).iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
         self.used += 1;
     }
 
     /// Takes a vector away; its bytes are overwritten.
     pub(crate) fn remove(&mut self, slot: u32) {
         let (index, at) = place(slot);
-        self.chunks[index].used[at / 64] &= !(1 << (at % 64));
+        let chunk = &mut self.chunks[index];
+        chunk.used[at / 64] &= !(1 << (at % 64));
+        (chunk.scales[at], chunk.ids[at]) = (0.0, 0);
         self.row_mut(slot).fill(0);
         self.used -= 1;
         while self.chunks.last().is_some_and(|chunk| chunk.used == [0; WORDS]) {
@@ -124,20 +113,26 @@ impl Rows {
     }
 
     pub(crate) fn id(&self, slot: u32) -> u64 {
-        u64::from_le_bytes(self.tail(slot, 4))
+        let (chunk, at) = place(slot);
+        self.chunks[chunk].ids[at]
     }
 
     pub(crate) fn scale(&self, slot: u32) -> f32 {
-        f32::from_le_bytes(self.tail(slot, 0))
+        let (chunk, at) = place(slot);
+        self.chunks[chunk].scales[at]
     }
 
     pub(crate) fn numbers(&self, slot: u32) -> &[i8] {
-        &self.row(slot)[..self.width]
+        let (chunk, at) = place(slot);
+        let chunk = &self.chunks[chunk];
+        &chunk.bytes[chunk.skip + at * self.width..][..self.width]
     }
 
     /// Asks for the row of `slot`, which is read soon.
     pub(crate) fn ask(&self, slot: u32) {
-        ask(self.row(slot));
+        let (chunk, at) = place(slot);
+        ask(self.numbers(slot));
+        ask(&self.chunks[chunk].scales[at..][..1]);
     }
 
     /// Cosine of the angle between two vectors.
@@ -160,8 +155,10 @@ impl Rows {
 }
 
 impl Chunk {
-    fn new(stride: usize) -> Chunk {
-        Chunk { used: [0; WORDS], rows: vec![0; CHUNK * stride].into() }
+    fn new(width: usize) -> Chunk {
+        let bytes: Box<[i8]> = vec![0; CHUNK * width + LINE].into();
+        let skip = bytes.as_ptr().align_offset(LINE).min(LINE);
+        Chunk { used: [0; WORDS], bytes, skip, scales: vec![0.0; CHUNK].into(), ids: vec![0; CHUNK].into() }
     }
 }
 

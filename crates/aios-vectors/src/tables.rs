@@ -9,27 +9,37 @@ use crate::{
     quantize::Vector,
 };
 
-/// What the tables are: [`FORMAT`], [`DIMENSIONS`], [`GENERATION`], [`SLOTS`].
+/// What the tables are: [`FORMAT`], [`DIMENSIONS`], [`GENERATION`], [`SLOTS`], [`SWEPT`], [`SWEEP`].
 pub(crate) const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("vectors.about");
 /// By the item's number: slot (4 bytes), scale (4 bytes), a signed byte for each dimension.
 pub(crate) const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.rows");
-/// By slot: the neighbours in the graph, level by level.
+/// By slot divided by [`TOGETHER`]: the neighbours in the graph of so many slots, as they were at some time.
 pub(crate) const LINKS: TableDefinition<u32, &[u8]> = TableDefinition::new("vectors.links");
+/// By generation: the slots whose neighbours this batch changed, and these. They count, where [`LINKS`] has others.
+pub(crate) const CHANGES: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.changes");
 
 pub(crate) const ABOUT_NAME: &str = "vectors.about";
 pub(crate) const ROWS_NAME: &str = "vectors.rows";
 pub(crate) const LINKS_NAME: &str = "vectors.links";
+pub(crate) const CHANGES_NAME: &str = "vectors.changes";
+
+/// Slots in a row of [`LINKS`].
+pub(crate) const TOGETHER: u32 = 16;
 
 /// Name of the format's version in [`ABOUT`].
 pub(crate) const FORMAT: &str = "format";
 /// The version of this program.
-pub(crate) const FORMAT_NOW: u64 = 1;
+pub(crate) const FORMAT_NOW: u64 = 2;
 /// Name of the number of dimensions in [`ABOUT`].
 pub(crate) const DIMENSIONS: &str = "dimensions";
 /// Name of the number of batches so far in [`ABOUT`].
 pub(crate) const GENERATION: &str = "generation";
 /// Name of the number in [`ABOUT`] that all slots are below.
 pub(crate) const SLOTS: &str = "slots";
+/// Name of the number in [`ABOUT`] of rows of [`LINKS`] that were written in this sweep.
+pub(crate) const SWEPT: &str = "swept";
+/// Name of the generation in [`ABOUT`] in which this sweep began.
+pub(crate) const SWEEP: &str = "sweep";
 
 /// Bytes of a row before the vector's numbers.
 const HEAD: usize = 8;
@@ -40,6 +50,7 @@ pub fn clear(write: &WriteTransaction) -> Result<(), redb::Error> {
     write.delete_table(ABOUT)?;
     write.delete_table(ROWS)?;
     write.delete_table(LINKS)?;
+    write.delete_table(CHANGES)?;
     Ok(())
 }
 
@@ -47,7 +58,8 @@ pub fn clear(write: &WriteTransaction) -> Result<(), redb::Error> {
 pub fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error> {
     copy_table(ABOUT, from, to)?;
     copy_table(ROWS, from, to)?;
-    copy_table(LINKS, from, to)
+    copy_table(LINKS, from, to)?;
+    copy_table(CHANGES, from, to)
 }
 
 /// The row of a vector, into `row`.
@@ -72,33 +84,32 @@ pub(crate) fn parse_row(id: u64, row: &[u8], dimensions: usize) -> Result<(u32, 
     Ok((u32::from_le_bytes(word(0)), scale, &row[HEAD..]))
 }
 
-/// The row of a node of the graph, into `row`.
-pub(crate) fn write_links(node: &Node, row: &mut Vec<u8>) {
-    row.clear();
+/// Appends a node of the graph to a row. One without levels is not in the graph.
+pub(crate) fn write_node(node: &[impl AsRef<[u32]>], row: &mut Vec<u8>) {
     row.push(node.len() as u8);
     for links in node {
+        let links = links.as_ref();
         row.push(links.len() as u8);
         links.iter().for_each(|link| row.extend(link.to_le_bytes()));
     }
 }
 
-/// The node of the row of `slot`.
-pub(crate) fn parse_links(slot: u32, row: &[u8]) -> Result<Node, Damage> {
-    let damage = |reason: &str| Damage::new(LINKS_NAME, slot, reason);
-    let (&levels, mut rest) = row.split_first().ok_or_else(|| damage("it is empty"))?;
-    if levels == 0 || usize::from(levels) > LEVELS_MAX {
-        return Err(damage(&format!("it has {levels} levels")));
+/// The node that a row begins with, and the rest of the row. The reason where there is none.
+pub(crate) fn parse_node(row: &[u8]) -> Result<(Node, &[u8]), String> {
+    let ends = || "it ends too soon".to_owned();
+    let (&levels, mut rest) = row.split_first().ok_or_else(ends)?;
+    if usize::from(levels) > LEVELS_MAX {
+        return Err(format!("it has {levels} levels"));
     }
     let mut node = Node::with_capacity(levels.into());
     for level in 0..usize::from(levels) {
-        let (&count, after) = rest.split_first().ok_or_else(|| damage("it ends too soon"))?;
+        let (&count, after) = rest.split_first().ok_or_else(ends)?;
         if usize::from(count) > room(level) {
-            return Err(damage(&format!("level {level} has {count} neighbours")));
+            return Err(format!("level {level} has {count} neighbours"));
         }
-        let (links, after) =
-            after.split_at_checked(usize::from(count) * 4).ok_or_else(|| damage("it ends too soon"))?;
+        let (links, after) = after.split_at_checked(usize::from(count) * 4).ok_or_else(ends)?;
         node.push(links.chunks_exact(4).map(|link| u32::from_le_bytes([link[0], link[1], link[2], link[3]])).collect());
         rest = after;
     }
-    if rest.is_empty() { Ok(node) } else { Err(damage("it goes on after its end")) }
+    Ok((node, rest))
 }

@@ -13,7 +13,10 @@ use std::{
 use aios_vectors::{BatchError, Index, OpenError, Options, PublishError, VectorError};
 use proptest::prelude::*;
 use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
-use support::fixture::{DIMENSIONS, change, exact, fill, link_all, memory, open, options, recall, recall_of, vector};
+use support::fixture::{
+    CHANGES, DIMENSIONS, change, changed, exact, fill, graph, link_all, memory, open, options, recall, recall_of,
+    vector,
+};
 
 const NEVER: usize = usize::MAX;
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.rows");
@@ -142,23 +145,44 @@ fn removal_leaves_no_row_and_no_link_behind() {
     let gone: Vec<u32> = (100..150).map(|id| slot_of(id).unwrap()).collect();
     change(&database, &index, &(100..150).map(|id| (id, None)).collect::<Vec<_>>(), 0);
     assert!((100..150).all(|id| slot_of(id).is_none()));
-    let links = database.begin_read().unwrap().open_table(LINKS).unwrap();
-    for row in links.iter().unwrap() {
-        let (slot, row) = row.unwrap();
-        assert!(!gone.contains(&slot.value()));
-        let (levels, mut rest) = row.value().split_first().unwrap();
-        for _ in 0..*levels {
-            let count = usize::from(rest[0]);
-            let to = rest[1..][..count * 4].chunks(4).map(|link| u32::from_le_bytes(link.try_into().unwrap()));
-            assert!(to.into_iter().all(|to| !gone.contains(&to)), "slot {} still points there", slot.value());
-            rest = &rest[1 + count * 4..];
-        }
+    for (slot, node) in graph(&database) {
+        assert!(!gone.contains(&slot));
+        assert!(node.iter().flatten().all(|to| !gone.contains(to)), "slot {slot} still points there");
     }
     change(&database, &index, &(0..400).map(|id| (id, None)).collect::<Vec<_>>(), 0);
     let read = database.begin_read().unwrap();
-    assert!(read.open_table(ROWS).unwrap().is_empty().unwrap() && read.open_table(LINKS).unwrap().is_empty().unwrap());
+    assert!(read.open_table(ROWS).unwrap().is_empty().unwrap() && graph(&database).is_empty());
     assert_eq!(index.search(&vector(1), 10, |_| true), Ok(vec![]));
     assert_eq!(index.stats().vectors, 0);
+}
+
+#[test]
+fn the_tables_hold_the_graph_of_the_memory_after_each_batch_and_no_more_changes_than_nodes() {
+    let database = memory();
+    let index = open(&database, options(100));
+    let mut dropped = 0;
+    for step in 0..150u64 {
+        // It grows to 3000, and shrinks again.
+        let new = (0..20).filter(|_| step < 100).map(|at| (step * 20 + at, Some(vector(step * 20 + at))));
+        let gone = (0..27).filter(|_| step >= 100).map(|at| (step * 27 + at) % 2000).map(|id| (id, None));
+        change(&database, &index, &new.chain(gone).collect::<Vec<_>>(), 40);
+        let changes = database.begin_read().unwrap().open_table(CHANGES).unwrap();
+        let rows: Vec<_> = changes.iter().unwrap().map(|row| row.unwrap()).collect();
+        let nodes: usize = rows.iter().map(|(_, row)| changed(row.value()).len()).sum();
+        // An empty row of the table is passed as one with 16 nodes is, and there are 64 for each 1024 slots begun.
+        assert!(nodes <= 3 * 1024, "{nodes} after {step}");
+        dropped += usize::from(rows.first().is_some_and(|(generation, _)| generation.value() + 60 > step));
+        if step % 10 == 9 {
+            let again = open(&database, options(100));
+            assert_eq!(again.stats(), index.stats(), "{step}");
+            assert_eq!(graph(&database).len(), index.stats().linked, "{step}");
+            for seed in 0..5 {
+                let query = vector(4_000_000 + seed);
+                assert_eq!(again.search(&query, 10, |_| true), index.search(&query, 10, |_| true), "{step}");
+            }
+        }
+    }
+    assert!(dropped > 100, "changes that are in the other table were dropped after {dropped} batches");
 }
 
 #[test]

@@ -113,13 +113,16 @@ impl Sums for Avx2 {
         // SAFETY: there are two columns of 64 bytes for each four tables of 16, and the caller has the instructions.
         unsafe {
             let four = _mm256_set1_epi8(15);
-            let low = _mm256_set1_epi16(255);
             let mut even = [_mm256_setzero_si256(); 2];
             let mut odd = even;
             for (number, tables) in tables.chunks_exact(4).enumerate() {
-                let tables: [__m256i; 4] = std::array::from_fn(|table| {
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.as_ptr().add(table).cast()))
-                });
+                let tables = tables.as_ptr();
+                let tables = [
+                    _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.cast())),
+                    _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(1).cast())),
+                    _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(2).cast())),
+                    _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(3).cast())),
+                ];
                 for half in 0..2 {
                     let from = codes.as_ptr().add(number * 2 * GROUP + half * 32);
                     let first = _mm256_loadu_si256(from.cast());
@@ -133,17 +136,45 @@ impl Sums for Avx2 {
                     // Four numbers of at most 63 fit a byte.
                     let bytes =
                         _mm256_add_epi8(_mm256_add_epi8(chosen[0], chosen[1]), _mm256_add_epi8(chosen[2], chosen[3]));
-                    even[half] = _mm256_add_epi16(even[half], _mm256_and_si256(bytes, low));
+                    // Of each two bytes the lower one and 256 times the upper one, which is taken away at the end.
+                    even[half] = _mm256_add_epi16(even[half], bytes);
                     odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16::<8>(bytes));
                 }
             }
             for half in 0..2 {
+                even[half] = _mm256_sub_epi16(even[half], _mm256_slli_epi16::<8>(odd[half]));
                 let lower = _mm256_unpacklo_epi16(even[half], odd[half]);
                 let upper = _mm256_unpackhi_epi16(even[half], odd[half]);
                 let to = sums.as_mut_ptr().add(half * 32);
                 _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256::<0x20>(lower, upper));
                 _mm256_storeu_si256(to.add(16).cast(), _mm256_permute2x128_si256::<0x31>(lower, upper));
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn estimates(
+        sums: &[u16; GROUP],
+        factors: &[f32; GROUP],
+        slope: f32,
+        offset: f32,
+        estimates: &mut [f32; GROUP],
+    ) -> f32 {
+        // SAFETY: all arrays have 64 numbers, and the caller has the instructions.
+        unsafe {
+            let (slope, offset) = (_mm256_set1_ps(slope), _mm256_set1_ps(offset));
+            let mut most = _mm256_set1_ps(f32::NEG_INFINITY);
+            for at in (0..GROUP).step_by(8) {
+                let sums = _mm256_cvtepu16_epi32(_mm_loadu_si128(sums.as_ptr().add(at).cast()));
+                let whole = _mm256_add_ps(_mm256_mul_ps(slope, _mm256_cvtepi32_ps(sums)), offset);
+                let estimate = _mm256_mul_ps(_mm256_loadu_ps(factors.as_ptr().add(at)), whole);
+                _mm256_storeu_ps(estimates.as_mut_ptr().add(at), estimate);
+                // Where the first is no number, it is the second.
+                most = _mm256_max_ps(estimate, most);
+            }
+            let four = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps::<1>(most));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
     }
 }
@@ -156,12 +187,15 @@ impl Sums for Avx512 {
         // SAFETY: there are two columns of 64 bytes for each four tables of 16, and the caller has the instructions.
         unsafe {
             let four = _mm512_set1_epi8(15);
-            let low = _mm512_set1_epi16(255);
             let [mut even, mut odd] = [_mm512_setzero_si512(); 2];
             for (number, tables) in tables.chunks_exact(4).enumerate() {
-                let tables: [__m512i; 4] = std::array::from_fn(|table| {
-                    _mm512_broadcast_i32x4(_mm_loadu_si128(tables.as_ptr().add(table).cast()))
-                });
+                let tables = tables.as_ptr();
+                let tables = [
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(tables.cast())),
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(tables.add(1).cast())),
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(tables.add(2).cast())),
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(tables.add(3).cast())),
+                ];
                 let from = codes.as_ptr().add(number * 2 * GROUP);
                 let first = _mm512_loadu_si512(from.cast());
                 let second = _mm512_loadu_si512(from.add(GROUP).cast());
@@ -174,9 +208,11 @@ impl Sums for Avx512 {
                 // Four numbers of at most 63 fit a byte.
                 let bytes =
                     _mm512_add_epi8(_mm512_add_epi8(chosen[0], chosen[1]), _mm512_add_epi8(chosen[2], chosen[3]));
-                even = _mm512_add_epi16(even, _mm512_and_si512(bytes, low));
+                // Of each two bytes the lower one and 256 times the upper one, which is taken away at the end.
+                even = _mm512_add_epi16(even, bytes);
                 odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(bytes));
             }
+            even = _mm512_sub_epi16(even, _mm512_slli_epi16::<8>(odd));
             // Each quarter of the registers has the sums of 16 vectors, first those of the lower eight.
             let lower = _mm512_unpacklo_epi16(even, odd);
             let upper = _mm512_unpackhi_epi16(even, odd);
@@ -184,6 +220,30 @@ impl Sums for Avx512 {
             let second = _mm512_permutex2var_epi64(lower, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), upper);
             _mm512_storeu_si512(sums.as_mut_ptr().cast(), first);
             _mm512_storeu_si512(sums.as_mut_ptr().add(32).cast(), second);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn estimates(
+        sums: &[u16; GROUP],
+        factors: &[f32; GROUP],
+        slope: f32,
+        offset: f32,
+        estimates: &mut [f32; GROUP],
+    ) -> f32 {
+        // SAFETY: all arrays have 64 numbers, and the caller has the instructions.
+        unsafe {
+            let (slope, offset) = (_mm512_set1_ps(slope), _mm512_set1_ps(offset));
+            let mut most = _mm512_set1_ps(f32::NEG_INFINITY);
+            for at in (0..GROUP).step_by(16) {
+                let sums = _mm512_cvtepu16_epi32(_mm256_loadu_si256(sums.as_ptr().add(at).cast()));
+                let whole = _mm512_add_ps(_mm512_mul_ps(slope, _mm512_cvtepi32_ps(sums)), offset);
+                let estimate = _mm512_mul_ps(_mm512_loadu_ps(factors.as_ptr().add(at)), whole);
+                _mm512_storeu_ps(estimates.as_mut_ptr().add(at), estimate);
+                // Where the first is no number, it is the second.
+                most = _mm512_max_ps(estimate, most);
+            }
+            _mm512_reduce_max_ps(most)
         }
     }
 }

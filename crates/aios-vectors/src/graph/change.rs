@@ -20,12 +20,15 @@ pub(crate) struct Change<'a> {
     rows: &'a Rows,
     /// The slots that change; those without levels leave the graph.
     nodes: BTreeMap<u32, Node>,
+    /// A bit for each slot that is in `nodes`: most that a walk asks about are not, and a tree is slow to say so.
+    changed: Vec<u64>,
     entry: Option<(u32, usize)>,
 }
 
 impl<'a> Change<'a> {
     pub(crate) fn new(graph: &'a Graph, rows: &'a Rows) -> Change<'a> {
-        Change { graph, rows, nodes: BTreeMap::new(), entry: graph.entry() }
+        let changed = vec![0; rows.end() as usize / 64];
+        Change { graph, rows, nodes: BTreeMap::new(), changed, entry: graph.entry() }
     }
 
     /// What changes, by slot.
@@ -48,10 +51,10 @@ impl<'a> Change<'a> {
             for (level, links) in node.iter_mut().enumerate() {
                 self.bypass(slot, level, links, &linked);
             }
-            self.nodes.insert(slot, node);
+            self.put(slot, node);
         }
         for slot in &linked {
-            self.nodes.insert(*slot, Node::new());
+            self.put(*slot, Node::new());
         }
         if self.entry.is_some_and(|(slot, _)| linked.contains(&slot)) {
             self.entry = self.highest();
@@ -98,7 +101,7 @@ impl<'a> Change<'a> {
         for (level, links) in node.iter().enumerate() {
             links.iter().for_each(|neighbour| self.link_back(*neighbour, level, slot));
         }
-        self.nodes.insert(slot, node);
+        self.put(slot, node);
         if self.entry.is_none_or(|(_, top)| own > top) {
             self.entry = Some((slot, own));
         }
@@ -114,11 +117,21 @@ impl<'a> Change<'a> {
                 return;
             }
         }
-        let graph = self.graph;
-        let node = self.nodes.entry(of).or_insert_with(|| graph.node(of).unwrap_or_default());
-        if let Some(level) = node.get_mut(level) {
+        if !self.is_changed(of) {
+            self.put(of, self.graph.node(of).unwrap_or_default());
+        }
+        if let Some(level) = self.nodes.get_mut(&of).and_then(|node| node.get_mut(level)) {
             *level = links;
         }
+    }
+
+    fn put(&mut self, slot: u32, node: Node) {
+        self.changed[slot as usize / 64] |= 1 << (slot % 64);
+        self.nodes.insert(slot, node);
+    }
+
+    fn is_changed(&self, slot: u32) -> bool {
+        self.changed[slot as usize / 64] >> (slot % 64) & 1 == 1
     }
 
     fn scored(&self, slot: u32, others: &[u32]) -> Vec<Scored> {
@@ -131,14 +144,18 @@ impl<'a> Change<'a> {
 
 impl Links for Change<'_> {
     fn links(&self, slot: u32, level: usize) -> &[u32] {
-        match self.nodes.get(&slot) {
-            Some(node) => node.get(level).map_or(&[], |links| links),
-            None => self.graph.links(slot, level),
+        if !self.is_changed(slot) {
+            return self.graph.links(slot, level);
         }
+        self.nodes.get(&slot).and_then(|node| node.get(level)).map_or(&[], |links| links)
     }
 
     fn entry(&self) -> Option<(u32, usize)> {
         self.entry
+    }
+
+    fn ask(&self, slot: u32, level: usize) {
+        self.graph.ask(slot, level);
     }
 }
 

@@ -97,6 +97,7 @@ impl Walk {
                 let scored = Scored { score: aim.score(*slot), slot: *slot };
                 if scored.score > nearest.floor() {
                     self.ahead.push(scored);
+                    links.ask(*slot, level);
                     if aim.wants(*slot) {
                         nearest.push(scored);
                     }

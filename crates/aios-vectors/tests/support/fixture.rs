@@ -5,9 +5,15 @@
 use std::collections::BTreeMap;
 
 use aios_vectors::{Hit, Index, Options, Staged};
-use redb::{Database, ReadableDatabase as _, backends::InMemoryBackend};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, backends::InMemoryBackend};
 
 pub const DIMENSIONS: usize = 48;
+
+pub const LINKS: TableDefinition<u32, &[u8]> = TableDefinition::new("vectors.links");
+pub const CHANGES: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.changes");
+
+/// Slots in a row of [`LINKS`].
+pub const TOGETHER: u32 = 16;
 
 /// Few vectors get a graph.
 pub fn options(graph_from: usize) -> Options {
@@ -77,6 +83,50 @@ pub fn link_all(database: &Database, index: &Index) {
     while index.stats().to_link > 0 {
         change(database, index, &[], 50);
     }
+}
+
+/// The node that a row begins with, level by level, as the format's page draws it, and the rest of the row.
+pub fn node(row: &[u8]) -> (Vec<Vec<u32>>, &[u8]) {
+    let (levels, mut rest) = row.split_first().unwrap();
+    let mut node = Vec::new();
+    for _ in 0..*levels {
+        let (links, after) = rest[1..].split_at(usize::from(rest[0]) * 4);
+        node.push(links.chunks(4).map(|link| u32::from_le_bytes(link.try_into().unwrap())).collect());
+        rest = after;
+    }
+    (node, rest)
+}
+
+/// By slot, the nodes of a row of [`CHANGES`].
+pub fn changed(mut row: &[u8]) -> Vec<(u32, Vec<Vec<u32>>)> {
+    let mut nodes = Vec::new();
+    while !row.is_empty() {
+        let (slot, rest) = row.split_at(4);
+        let (node, rest) = node(rest);
+        nodes.push((u32::from_le_bytes(slot.try_into().unwrap()), node));
+        row = rest;
+    }
+    nodes
+}
+
+/// The graph as the tables have it: by slot, its neighbours, level by level.
+pub fn graph(database: &Database) -> BTreeMap<u32, Vec<Vec<u32>>> {
+    let read = database.begin_read().unwrap();
+    let mut graph = BTreeMap::new();
+    for row in read.open_table(LINKS).unwrap().iter().unwrap() {
+        let (number, row) = row.unwrap();
+        let mut rest = row.value();
+        for slot in number.value() * TOGETHER..(number.value() + 1) * TOGETHER {
+            let (node, after) = node(rest);
+            graph.insert(slot, node);
+            rest = after;
+        }
+    }
+    for row in read.open_table(CHANGES).unwrap().iter().unwrap() {
+        graph.extend(changed(row.unwrap().1.value()));
+    }
+    graph.retain(|_, node| !node.is_empty());
+    graph
 }
 
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
