@@ -21,7 +21,9 @@ pub(crate) const AHEAD: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     estimates: Vec<f32>,
+    /// Of each group.
     largest: Vec<f32>,
+    sorted: Vec<f32>,
     slots: Vec<u32>,
 }
 
@@ -56,19 +58,16 @@ pub(crate) fn search(
     k: usize,
     filter: &dyn Fn(u64) -> bool,
 ) -> Vec<Scored> {
-    let Room { estimates, largest, slots } = room;
+    let Room { estimates, largest, sorted, slots } = room;
     codes.estimate(query, rows, estimates, largest);
-    let mut best = Nearest::new(FIRST.max(k.saturating_mul(2)));
-    for (group, largest) in largest.iter().enumerate() {
-        if *largest <= best.floor() {
-            continue;
-        }
-        for (at, estimate) in estimates[group * GROUP..][..GROUP].iter().enumerate() {
-            let slot = (group * GROUP + at) as u32;
-            if *estimate > best.floor() && filter(rows.id(slot)) {
-                best.push(Scored { score: *estimate, slot });
-            }
-        }
+    let first = FIRST.max(k.saturating_mul(2));
+    // So many groups have one at least that is not below, so there are enough of them, if they pass the filter.
+    let floor = if first < largest.len() { nth_largest(largest, first, sorted) } else { f32::NEG_INFINITY };
+    let mut best = Nearest::new(first);
+    take_best(rows, estimates, largest, floor, filter, &mut best);
+    if !best.is_full() && floor > f32::NEG_INFINITY {
+        best = Nearest::new(first);
+        take_best(rows, estimates, largest, f32::NEG_INFINITY, filter, &mut best);
     }
     let all = !best.is_full();
     let mut nearest = Nearest::new(k);
@@ -92,6 +91,35 @@ pub(crate) fn search(
         compute(rows, query, slots, &mut nearest);
     }
     nearest.into_sorted()
+}
+
+/// The best estimates that are not below `floor`, of what passes the filter.
+fn take_best(
+    rows: &Rows,
+    estimates: &[f32],
+    largest: &[f32],
+    floor: f32,
+    filter: &dyn Fn(u64) -> bool,
+    best: &mut Nearest,
+) {
+    for (group, largest) in largest.iter().enumerate().filter(|(_, largest)| **largest >= floor) {
+        if *largest <= best.floor() {
+            continue;
+        }
+        for (at, estimate) in estimates[group * GROUP..][..GROUP].iter().enumerate() {
+            let slot = (group * GROUP + at) as u32;
+            if *estimate >= floor && *estimate > best.floor() && filter(rows.id(slot)) {
+                best.push(Scored { score: *estimate, slot });
+            }
+        }
+    }
+}
+
+/// The number that so many, `count`, are not below.
+fn nth_largest(numbers: &[f32], count: usize, sorted: &mut Vec<f32>) -> f32 {
+    sorted.clear();
+    sorted.extend_from_slice(numbers);
+    *sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
 }
 
 /// Computes the vectors of `slots`.

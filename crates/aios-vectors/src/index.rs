@@ -21,8 +21,8 @@ use crate::{
 pub struct Options {
     /// Numbers of each vector, 1 to 4096.
     pub dimensions: usize,
-    /// So many vectors get a graph. With fewer, estimating all takes some tens of microseconds, less memory, and nothing is to
-    /// be built; the time grows with their number, while that of the graph hardly does.
+    /// So many vectors get a graph. With fewer, estimating all takes at most a tenth of a millisecond, less memory, and nothing
+    /// is to be built; the time grows with their number, while that of the graph hardly does.
     pub graph_from: usize,
     /// How many near ones a search in the graph keeps track of: more find more of the nearest, and take longer. It is never
     /// less than one and a half times the number of hits that are asked for.
@@ -32,7 +32,7 @@ pub struct Options {
 impl Default for Options {
     /// For embeddings of all-MiniLM-L6-v2.
     fn default() -> Options {
-        Options { dimensions: 384, graph_from: 20_000, breadth: 64 }
+        Options { dimensions: 384, graph_from: 50_000, breadth: 64 }
     }
 }
 

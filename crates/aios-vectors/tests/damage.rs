@@ -7,7 +7,7 @@ mod support {
 
 use aios_vectors::{BatchError, Index, OpenError};
 use proptest::prelude::*;
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use support::fixture::{CHANGES, DIMENSIONS, LINKS, TOGETHER, fill, link_all, memory, node, open, options, vector};
 
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("vectors.about");

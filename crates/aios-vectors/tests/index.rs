@@ -20,7 +20,6 @@ use support::fixture::{
 
 const NEVER: usize = usize::MAX;
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("vectors.rows");
-const LINKS: TableDefinition<u32, &[u8]> = TableDefinition::new("vectors.links");
 
 fn vectors(ids: std::ops::Range<u64>) -> BTreeMap<u64, Vec<f32>> {
     ids.map(|id| (id, vector(id))).collect()
@@ -160,18 +159,21 @@ fn removal_leaves_no_row_and_no_link_behind() {
 fn the_tables_hold_the_graph_of_the_memory_after_each_batch_and_no_more_changes_than_nodes() {
     let database = memory();
     let index = open(&database, options(100));
-    let mut dropped = 0;
+    let mut oldest = 0;
     for step in 0..150u64 {
-        // It grows to 3000, and shrinks again.
+        // It grows to 2000, and shrinks again.
         let new = (0..20).filter(|_| step < 100).map(|at| (step * 20 + at, Some(vector(step * 20 + at))));
         let gone = (0..27).filter(|_| step >= 100).map(|at| (step * 27 + at) % 2000).map(|id| (id, None));
         change(&database, &index, &new.chain(gone).collect::<Vec<_>>(), 40);
+        if index.stats().linked == 0 {
+            continue;
+        }
         let changes = database.begin_read().unwrap().open_table(CHANGES).unwrap();
         let rows: Vec<_> = changes.iter().unwrap().map(|row| row.unwrap()).collect();
         let nodes: usize = rows.iter().map(|(_, row)| changed(row.value()).len()).sum();
-        // An empty row of the table is passed as one with 16 nodes is, and there are 64 for each 1024 slots begun.
+        // Two sweeps over 2048 slots have half as many changes each, and the last batch brings some more.
         assert!(nodes <= 3 * 1024, "{nodes} after {step}");
-        dropped += usize::from(rows.first().is_some_and(|(generation, _)| generation.value() + 60 > step));
+        oldest = rows.first().map_or(step, |(generation, _)| generation.value());
         if step % 10 == 9 {
             let again = open(&database, options(100));
             assert_eq!(again.stats(), index.stats(), "{step}");
@@ -182,7 +184,7 @@ fn the_tables_hold_the_graph_of_the_memory_after_each_batch_and_no_more_changes_
             }
         }
     }
-    assert!(dropped > 100, "changes that are in the other table were dropped after {dropped} batches");
+    assert!(oldest > 50, "the changes of batch {oldest} are in the other table, and still there");
 }
 
 #[test]
