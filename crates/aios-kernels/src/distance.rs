@@ -133,6 +133,7 @@ pub(crate) trait Sums {
     /// # Safety
     /// The instructions are enabled.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "one number of each array at a time is what a compiler vectorizes")]
     unsafe fn estimates(
         sums: &[u16; GROUP],
         factors: &[f32; GROUP],
@@ -166,7 +167,6 @@ impl Scanned<'_> {
     /// # Safety
     /// The instructions of `S` are enabled.
     #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "one number of each array at a time is what a compiler vectorizes")]
     pub(crate) unsafe fn run<S: Sums>(self) {
         let Scan { tables, slope, offset } = self.scan;
         let groups = self.codes.chunks_exact(self.scan.group_bytes());
