@@ -14,8 +14,8 @@ use aios_vectors::{BatchError, Index, OpenError, Options, PublishError, VectorEr
 use proptest::prelude::*;
 use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 use support::fixture::{
-    CHANGES, DIMENSIONS, change, changed, exact, fill, graph, link_all, memory, open, options, recall, recall_of,
-    vector,
+    CHANGES, DIMENSIONS, change, changed, cosine, exact, fill, graph, link_all, memory, open, options, recall,
+    recall_of, vector,
 };
 
 const NEVER: usize = usize::MAX;
@@ -175,6 +175,8 @@ fn the_tables_hold_the_graph_of_the_memory_after_each_batch_and_no_more_changes_
         assert!(nodes <= 3 * 1024, "{nodes} after {step}");
         oldest = rows.first().map_or(step, |(generation, _)| generation.value());
         if step % 10 == 9 {
+            // Only where all are linked do both search by the graph.
+            link_all(&database, &index);
             let again = open(&database, options(100));
             assert_eq!(again.stats(), index.stats(), "{step}");
             assert_eq!(graph(&database).len(), index.stats().linked, "{step}");
@@ -345,9 +347,12 @@ proptest! {
             for seed in 0..3 {
                 let query = vector(seed + 5_000_000);
                 let found = index.search(&query, 10, |_| true).unwrap();
-                let (hit, expected) = recall(&list, &query, &found, 10);
-                // Some of so few may be as near as the others by eight bits.
-                prop_assert!(hit + 1 >= expected, "{} of {}: {:?}, not {:?}", hit, expected, found, exact(&list, &query, 10));
+                recall(&list, &query, &found, 10);
+                let nearest = exact(&list, &query, 10);
+                // Rounding to eight bits may exchange those that are as near to within some thousandths.
+                let floor = nearest.last().map_or(0.0, |(_, score)| score - 0.003);
+                let good = found.iter().filter(|hit| cosine(&query, &list[&hit.id]) >= floor).count();
+                prop_assert!(good + 1 >= nearest.len(), "{} of {}: {:?}, not {:?}", good, nearest.len(), found, nearest);
             }
         }
     }
