@@ -49,7 +49,8 @@ help:
 #:   make fuzz-policy             damaged policies, capabilities and tokens for FUZZ_SECONDS
 #:   make fuzz-tools              damaged arguments of all tools for FUZZ_SECONDS
 #:   make bench-boot | bench-inference
-#:   make bench-memory            search among embeddings beside chromadb, sqlite-vec and usearch from the package index
+#:   make bench-memory            search among embeddings beside chromadb, sqlite-vec and usearch from the package index; takes
+#:                                an hour, VECTORS=10000,100000 a few minutes
 #:   make bench-retrieval         how well memory finds things: words, vectors, both
 #:   make bench-tools             ledger, tokens and decisions, sandbox (as root)
 #:

@@ -29,8 +29,9 @@ const WEIGHT_OF_WORDS: f64 = 0.2;
 const DEPTH: usize = 100;
 /// Texts that share no word and whose vectors have a smaller cosine have nothing to do with each other.
 const RELATED: f64 = 0.1;
-/// Vectors that come into the graph at once: other writers wait meanwhile, for some tens of milliseconds.
-const LINKS: usize = 64;
+/// Vectors that come into the graph at once. Other writers wait meanwhile: some 60 ms where there are 100,000, some tenths of a
+/// second among a million.
+const LINKS: usize = 256;
 
 /// Words and vectors. Clones are the same index; it belongs to one store.
 #[derive(Clone, Debug)]
