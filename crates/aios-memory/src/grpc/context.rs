@@ -10,7 +10,10 @@ use aios_recall::context::{self, Piece};
 use tonic::Status;
 
 use super::{Service, caller::Caller, convert, find};
-use crate::assemble::{self, About, CountError, Filled, Gathered, Wanted};
+use crate::{
+    assemble::{self, About, CountError, Filled, Gathered, Wanted},
+    limits,
+};
 
 impl Service {
     /// What the caller may read that matters for a query, within its budget.
@@ -24,6 +27,7 @@ impl Service {
         if budget_tokens == 0 {
             return Err(Status::invalid_argument("budget_tokens: must be at least 1"));
         }
+        limits::query("query", &query).map_err(|invalid| convert::status(invalid.into()))?;
         if self.store.options().index.is_none() {
             return Err(convert::status(crate::StoreError::NoIndex));
         }

@@ -50,6 +50,8 @@ impl Service {
         if self.store.options().index.is_none() {
             return Err(convert::status(crate::StoreError::NoIndex));
         }
+        // Before a model works on it.
+        limits::query("query", &query).map_err(|invalid| convert::status(invalid.into()))?;
         let vector = self.embed(query.clone()).await;
         let by = if vector.is_some() { SearchBy::MeaningAndWords } else { SearchBy::Words };
         let found = self.read(move |view| {
