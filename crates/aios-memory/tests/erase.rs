@@ -12,7 +12,7 @@ use std::{
 };
 
 use aios_memory::{
-    Aged, Body, Content, Embedded, HybridIndex, Item, Kind, Metric, Options, Query, Selector, Store, Tier, Write,
+    Aged, Body, Content, Embedded, HybridIndex, Item, Kind, Options, Query, Selector, Store, Tier, Write,
     item::{AgentState, Status},
 };
 use fixture::*;
@@ -136,7 +136,7 @@ fn one_of_each(memory: &Memory, agent: &str, source: &str, word: &str) -> Vec<It
     items.extend((0..30).map(|n| put(knowledge(&format!("{word} title {n}"), &format!("{word} text{n}")))));
     let mut measured = metric(&format!("{word}.metric"), 7.0);
     measured.provenance = items[0].content.provenance.clone();
-    memory.store().write(Write::Metric(Metric { ..measured })).unwrap();
+    memory.store().write(Write::Metric(measured)).unwrap();
     items
 }
 
