@@ -144,9 +144,12 @@ fn read_tier(
 
 fn read_metrics(transaction: &ReadTransaction, salvage: &mut Salvage) -> Result<(), redb::Error> {
     for stored in transaction.open_table(METRICS)?.iter()? {
-        match serde_json::from_slice(stored?.1.value()) {
-            Ok(metric) => salvage.metrics.push(metric),
-            Err(_) => salvage.lost += 1,
+        let stored = stored?.1;
+        // Before schema 3 they were JSON alone.
+        let metric = row::decode_metric(stored.value()).or_else(|| serde_json::from_slice(stored.value()).ok());
+        match metric {
+            Some(metric) => salvage.metrics.push(metric),
+            None => salvage.lost += 1,
         }
     }
     Ok(())
@@ -410,5 +413,32 @@ mod tests {
         for (id, items) in others() {
             assert_eq!(store.read(|view| view.item(*id)).unwrap().as_ref(), items.last());
         }
+    }
+
+    #[test]
+    fn one_wrong_digit_of_a_metric_is_damage_and_no_other_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memory.redb");
+        let store = Store::open(&path, options()).unwrap();
+        let provenance = Provenance { agent: "task".into(), source: String::new(), origins: [Origin::Log].into() };
+        for (name, value) in [("load", 40.25), ("temperature", 61.5)] {
+            let metric =
+                Metric { name: name.into(), value, unit: String::new(), updated: 0, provenance: provenance.clone() };
+            store.write(Write::Metric(metric)).unwrap();
+        }
+        store.close().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"40.25")).collect();
+        places.iter().for_each(|at| bytes[*at] = b'9');
+        fs::write(&path, &bytes).unwrap();
+        let store = Store::open(&path, options()).unwrap();
+        let error = store.read(|view| view.metric("load")).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert_eq!(store.read(|view| view.metric("temperature")).unwrap().value, 61.5);
+        store.close().unwrap();
+        let repaired = repair(&path).unwrap();
+        assert_eq!((repaired.metrics, repaired.lost), (1, 1));
+        let store = Store::open(&path, options()).unwrap();
+        assert_eq!(store.read(|view| view.metric("temperature")).unwrap().value, 61.5);
     }
 }

@@ -1,9 +1,9 @@
-//! An item in the file: a head that says whether it is whole, and JSON.
+//! An item in the file: a head that says whether it is whole, and JSON. A metric is JSON behind its checksum.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    item::{Content, Item},
+    item::{Content, Item, Metric},
     kind::{Kind, Tier},
     limits::{ITEM, Invalid},
 };
@@ -103,6 +103,25 @@ fn parse_head(fixed: &[u8]) -> Option<Head> {
     })
 }
 
+/// The row of a metric: checksum (8 bytes) and JSON.
+pub(crate) fn encode_metric(metric: &Metric) -> Vec<u8> {
+    seal_metric(&serde_json::to_vec(metric).expect("invariant: texts and finite numbers are JSON"))
+}
+
+/// A metric's JSON with its checksum.
+pub(crate) fn seal_metric(json: &[u8]) -> Vec<u8> {
+    [&checksum(json)[..], json].concat()
+}
+
+/// The metric of a row; `None` where it is not what was written.
+pub(crate) fn decode_metric(row: &[u8]) -> Option<Metric> {
+    let (sum, json) = row.split_first_chunk::<8>()?;
+    if checksum(json) != *sum {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
 fn checksum(bytes: &[u8]) -> [u8; 8] {
     let sum = Sha256::digest(bytes);
     *sum.first_chunk().expect("invariant: SHA-256 has 32 bytes")
@@ -125,6 +144,20 @@ mod tests {
         };
         let body = Body::Knowledge(Knowledge { title: "t".into(), text: text.into(), tags: vec!["a".into()] });
         Item { id, tier: Tier::LongTerm, created, updated: created + 1, content: Content { provenance, body } }
+    }
+
+    #[test]
+    fn a_metric_with_one_wrong_bit_is_no_metric() {
+        let provenance = Provenance { agent: "task".into(), source: String::new(), origins: [Origin::Log].into() };
+        let metric = Metric { name: "load".into(), value: 0.25, unit: String::new(), updated: 7, provenance };
+        let row = encode_metric(&metric);
+        assert_eq!(decode_metric(&row), Some(metric));
+        for bit in 0..row.len() * 8 {
+            let mut damaged = row.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode_metric(&damaged), None, "bit {bit}");
+        }
+        assert_eq!((decode_metric(&row[..7]), decode_metric(&[])), (None, None));
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableError, Writ
 use crate::{
     error::StoreError,
     index::{Change, Index, SharedIndex},
+    item::Metric,
     kind::{Indexing, Tier},
     row,
     tables::{self, ABOUT, SCHEMA, TOTALS, Tables, UNEMBEDDED, total_key},
@@ -16,7 +17,7 @@ use crate::{
 type Step = fn(&WriteTransaction) -> Result<(), redb::Error>;
 
 /// By the version that they begin at.
-const STEPS: [Step; 2] = [begin, count_and_queue];
+const STEPS: [Step; 3] = [begin, count_and_queue, seal_metrics];
 
 /// The version that this program writes.
 pub(crate) const SCHEMA_NOW: u32 = STEPS.len() as u32;
@@ -140,6 +141,23 @@ fn count_and_queue(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
+/// Version 3: metrics have checksums.
+fn seal_metrics(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut metrics = transaction.open_table(tables::METRICS)?;
+    let stored = metrics.iter()?.map(|stored| {
+        let (name, json) = stored?;
+        Ok((name.value().to_owned(), json.value().to_vec()))
+    });
+    let stored: Vec<(String, Vec<u8>)> = stored.collect::<Result<_, redb::StorageError>>()?;
+    for (name, json) in stored {
+        if serde_json::from_slice::<Metric>(&json).is_err() {
+            return Err(redb::Error::Corrupted(format!("metric {name:?} is not what was written")));
+        }
+        metrics.insert(&*name, &row::seal_metric(&json)[..])?;
+    }
+    Ok(())
+}
+
 /// Gives all items to an index that has none of them, or those of another version.
 pub(crate) fn rebuild(transaction: &WriteTransaction, index: &dyn Index) -> Result<(), redb::Error> {
     index.clear(transaction)?;
@@ -184,6 +202,17 @@ mod tests {
         Item { id, tier, created: 1, updated: 2, content: Content { provenance, body } }
     }
 
+    fn metric(name: &str) -> Metric {
+        let provenance = Provenance { agent: "task".into(), source: String::new(), origins: [Origin::Log].into() };
+        Metric { name: name.into(), value: 0.5, unit: String::new(), updated: 3, provenance }
+    }
+
+    fn put_metric(database: &Database, json: &[u8]) {
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(tables::METRICS).unwrap().insert("load", json).unwrap();
+        transaction.commit().unwrap();
+    }
+
     fn version_1(items: &[Item]) -> Database {
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
         fill_version_1(&database, items);
@@ -201,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_version_1_is_brought_to_2_with_all_it_holds() {
+    fn a_file_of_version_1_is_brought_to_the_newest_with_all_it_holds() {
         let goal = |text: &str| Body::Goal(Goal { text: text.into(), ..Goal::default() });
         let event = Body::Event(Event { category: "disk".into(), message: "full".into(), ..Event::default() });
         let items = [
@@ -210,10 +239,15 @@ mod tests {
             item(3, Tier::Operational, event),
         ];
         let database = version_1(&items);
+        let metric = metric("load");
+        put_metric(&database, &serde_json::to_vec(&metric).unwrap());
         assert_eq!(found(&database.begin_read().unwrap()).unwrap(), 1);
         prepare(&database, &None).unwrap();
         let read = database.begin_read().unwrap();
-        assert_eq!(found(&read).unwrap(), 2);
+        assert_eq!(found(&read).unwrap(), u64::from(SCHEMA_NOW));
+        let stored = read.open_table(tables::METRICS).unwrap().get("load").unwrap().unwrap();
+        assert_eq!(row::decode_metric(stored.value()), Some(metric));
+        drop(stored);
         for item in &items {
             let stored = read.open_table(tables::of(item.tier)).unwrap().get(item.id).unwrap().unwrap();
             assert_eq!(row::decode(stored.value()).as_ref(), Some(item));
@@ -250,7 +284,10 @@ mod tests {
                 let (disk, done) = migrate(Plan::Cut(number, survivors));
                 let database = Database::builder().create_with_backend(disk.after_power_cut()).unwrap();
                 let version = found(&database.begin_read().unwrap()).unwrap();
-                assert!(version == 2 || (version == 1 && !done), "operation {number}, {survivors:?}: {version}");
+                assert!(
+                    version == u64::from(SCHEMA_NOW) || (version == 1 && !done),
+                    "operation {number}, {survivors:?}: {version}"
+                );
                 prepare(&database, &None).unwrap();
                 let read = database.begin_read().unwrap();
                 let (working, totals) = (read.open_table(tables::WORKING).unwrap(), read.open_table(TOTALS).unwrap());
@@ -270,8 +307,8 @@ mod tests {
         transaction.open_table(ABOUT).unwrap().insert(SCHEMA, 7).unwrap();
         transaction.commit().unwrap();
         let error = prepare(&database, &None).unwrap_err().at("m.redb");
-        assert_eq!(error, StoreError::Newer { place: "m.redb".into(), found: 7, known: 2 });
-        assert!(error.to_string().contains("has schema 7, and this version knows schemas up to 2: update aiOS"));
+        assert_eq!(error, StoreError::Newer { place: "m.redb".into(), found: 7, known: SCHEMA_NOW });
+        assert!(error.to_string().contains("has schema 7, and this version knows schemas up to 3: update aiOS"));
     }
 
     #[test]
@@ -290,8 +327,12 @@ mod tests {
         let transaction = database.begin_write().unwrap();
         transaction.open_table(tables::WORKING).unwrap().insert(2, &b"no row"[..]).unwrap();
         transaction.commit().unwrap();
-        let error = prepare(&database, &None).unwrap_err().at("m.redb");
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-        assert_eq!(found(&database.begin_read().unwrap()).unwrap(), 1);
+        let with_metric = version_1(&[]);
+        put_metric(&with_metric, b"{");
+        for database in [database, with_metric] {
+            let error = prepare(&database, &None).unwrap_err().at("m.redb");
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+            assert_eq!(found(&database.begin_read().unwrap()).unwrap(), 1);
+        }
     }
 }

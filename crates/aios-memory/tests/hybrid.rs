@@ -141,7 +141,7 @@ fn a_graph_is_built_part_by_part_and_is_there_after_reopening() {
     let first = index();
     let store = Store::open(&path, with(&first)).unwrap();
     let ids: Vec<u64> =
-        (0..200).map(|n| store.put(knowledge(&format!("topic{n}"), &format!("word{n}"))).unwrap()).collect();
+        (0..300).map(|n| store.put(knowledge(&format!("topic{n}"), &format!("word{n}"))).unwrap()).collect();
     assert!(!store.work_on_index().unwrap(), "without vectors there is nothing to do");
     embed(&store).unwrap();
     let mut parts = 0;
@@ -150,7 +150,7 @@ fn a_graph_is_built_part_by_part_and_is_there_after_reopening() {
     }
     assert!(parts > 1, "{parts}");
     let built = first.vectors().unwrap();
-    assert_eq!((built.linked, built.to_link), (200, 0));
+    assert_eq!((built.linked, built.to_link), (300, 0));
     store.close().unwrap();
     let second = index();
     let store = Store::open(&path, with(&second)).unwrap();

@@ -188,8 +188,7 @@ impl<'t> Work<'t> {
         if is_new && self.tables.metrics.len()? >= METRICS {
             return Err(Failure::Refused(StoreError::Many { what: "metrics", limit: METRICS }));
         }
-        let json = serde_json::to_vec(&metric).expect("invariant: texts and finite numbers are JSON");
-        self.tables.metrics.insert(&*metric.name, &json[..])?;
+        self.tables.metrics.insert(&*metric.name, &row::encode_metric(&metric)[..])?;
         Ok(())
     }
 

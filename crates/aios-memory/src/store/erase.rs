@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    item::{Metric, Provenance},
+    item::Provenance,
     kind::Tier,
     row,
     schema::{self, damaged},
@@ -118,8 +118,8 @@ fn remove_metrics(work: &mut Work<'_>, selector: &Selector) -> Result<u64, redb:
     let mut names = Vec::new();
     for stored in metrics.iter()? {
         let (name, stored) = stored?;
-        let metric: Metric = serde_json::from_slice(stored.value())
-            .map_err(|_| redb::Error::Corrupted(format!("metric {:?} is not what was written", name.value())))?;
+        let damaged = || redb::Error::Corrupted(format!("metric {:?} is not what was written", name.value()));
+        let metric = row::decode_metric(stored.value()).ok_or_else(damaged)?;
         if selector.selects(&metric.provenance) {
             names.push(metric.name);
         }

@@ -103,8 +103,8 @@ impl<'s> View<'s> {
         let table = self.transaction.open_table(METRICS).map_err(|error| self.storage(error))?;
         let stored = table.get(name).map_err(|error| self.storage(error))?;
         let stored = stored.ok_or_else(|| StoreError::NoSuch { what: "metric", name: name.to_owned() })?;
-        serde_json::from_slice(stored.value())
-            .map_err(|_| self.damaged(format!("metric {name:?} is not what was written")))
+        let metric = row::decode_metric(stored.value());
+        metric.ok_or_else(|| self.damaged(format!("metric {name:?} is not what was written")))
     }
 
     /// All metrics by name.
@@ -113,9 +113,9 @@ impl<'s> View<'s> {
         let mut metrics = Vec::new();
         for stored in table.iter().map_err(|error| self.storage(error))? {
             let (name, stored) = stored.map_err(|error| self.storage(error))?;
-            match serde_json::from_slice(stored.value()) {
-                Ok(metric) => metrics.push(metric),
-                Err(_) => self.note(self.damaged(format!("metric {:?} is not what was written", name.value()))),
+            match row::decode_metric(stored.value()) {
+                Some(metric) => metrics.push(metric),
+                None => self.note(self.damaged(format!("metric {:?} is not what was written", name.value()))),
             }
         }
         Ok(metrics)

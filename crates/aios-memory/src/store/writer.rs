@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::StoreError,
     medium::Medium,
+    row,
     schema::{self, SchemaError},
     tables::{COUNTERS, LAST_ID},
 };
@@ -306,8 +307,7 @@ pub(crate) fn restore(database: &Database, restored: &Restored<'_>, place: &str)
         work.restore(item)?;
     }
     for metric in restored.metrics {
-        let json = serde_json::to_vec(metric).expect("invariant: it was JSON, and is");
-        work.tables.metrics.insert(&*metric.name, &json[..])?;
+        work.tables.metrics.insert(&*metric.name, &row::encode_metric(metric)[..])?;
     }
     work.finish(&transaction, None)?;
     Ok(transaction.commit()?)
