@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::index::{AfterCommit, Change, Found, Index, Query};
 
 /// Version of what is indexed, and how.
-const FORMAT: &str = "aios-memory index 1";
+const FORMAT: &str = "aios-memory index 2";
 /// What the words' tables begin with.
 const WORDS: &str = "words";
 /// What of the score words decide where there are vectors, too; from 0 to 1.
