@@ -10,6 +10,7 @@ use std::{
 };
 
 use aios_vm::{Accelerator, Architecture, Board, Images, Vm, VmBuilder, accel, console};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::output;
@@ -19,6 +20,10 @@ use crate::output;
 const READY: Duration = Duration::from_secs(120);
 /// Every unit gets its stop timeout, one after the other at worst.
 const POWER_OFF: Duration = Duration::from_secs(60);
+
+/// How many bytes of a file cross the serial line at once, and how often one such piece may come damaged.
+const PIECE: usize = 512;
+const TRIES: usize = 20;
 
 /// A running machine and its claim to a share of the host.
 pub struct TestVm {
@@ -62,6 +67,12 @@ fn ready_patience(architecture: Architecture) -> Duration {
 /// How long this host may take until a machine has powered off.
 fn power_off_patience(architecture: Architecture) -> Duration {
     POWER_OFF * accelerator(architecture).patience()
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).ok());
+    pairs.map(|pair| u8::from_str_radix(pair.filter(|pair| pair.len() == 2)?, 16).ok()).collect()
 }
 
 impl Scratch {
@@ -133,6 +144,31 @@ impl TestVm {
         let output = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end)).map(|(output, _)| output);
         let lines = output.unwrap_or_else(|| panic!("no `{begin}` before `{end}`:\n{text}")).lines();
         lines.filter(|line| console::stamp(line).is_none()).collect::<Vec<_>>().join("\n").trim().to_owned()
+    }
+
+    /// Reads a file of the guest through the emergency shell. An emulated serial line now and then says a character
+    /// twice, so the file comes in pieces of hexadecimal digits, and one that does not have its checksum is asked for
+    /// again.
+    pub fn read_file(&mut self, path: &str) -> Vec<u8> {
+        let size = self.shell(&format!("stat -c %s {path}"));
+        let size: usize = size.parse().unwrap_or_else(|_| panic!("{path}: {size}"));
+        (0..size.div_ceil(PIECE)).flat_map(|number| self.read_piece(path, number)).collect()
+    }
+
+    fn read_piece(&mut self, path: &str, number: usize) -> Vec<u8> {
+        let piece = format!("dd if={path} bs={PIECE} skip={number} count=1 2>/dev/null");
+        let ask = format!(r#"{piece} | sha256sum | cut -c 1-64; {piece} | hexdump -v -e '/1 "%02x"'; echo"#);
+        for _ in 0..TRIES {
+            let answer = self.shell(&ask);
+            let bytes = answer.split_once('\n').and_then(|(sum, digits)| {
+                let bytes = from_hex(digits)?;
+                (from_hex(sum.trim())? == Sha256::digest(&bytes).as_slice()).then_some(bytes)
+            });
+            if let Some(bytes) = bytes {
+                return bytes;
+            }
+        }
+        panic!("{path}: piece {number} came damaged over the serial line {TRIES} times");
     }
 
     /// How long this machine may take until it is Ready.

@@ -24,9 +24,8 @@ fn boot(scratch: &Scratch, name: &str, disk: &Path) -> TestVm {
 /// Runs a tool as the operator; the whole answer.
 fn call(machine: &mut TestVm, tool: &str, arguments: &Value) -> Value {
     machine.shell(&format!("aios --json tool run {tool} '{arguments}' --yes >/run/called"));
-    // An emulated serial line now and then says a character twice.
-    let mut shown = (0..3).map(|_| machine.shell("tr -d '\\n' </run/called; echo"));
-    shown.find_map(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| panic!("{tool}: no answer"))
+    let answer = machine.read_file("/run/called");
+    serde_json::from_slice(&answer).unwrap_or_else(|error| panic!("{tool}: {error}: {}", answer.escape_ascii()))
 }
 
 /// The story: a folder is deleted by mistake, the device loses power, and the operator notices a day later.
@@ -67,7 +66,8 @@ fn a_call_has_limits_of_memory_and_processes_and_ends_alone_beyond_them() {
     assert!(daemon.parse::<u32>().is_ok(), "{daemon}");
 
     let slow = r#"{"events":["sched/sched_switch"],"duration_ms":10000}"#;
-    machine.shell(&format!("aios --json tool run monitor.trace '{slow}' >/run/answer 2>&1 & echo started"));
+    let trace = format!("aios --json tool run monitor.trace '{slow}' >/run/traced 2>&1; mv /run/traced /run/answer");
+    machine.shell(&format!("({trace}) & echo started"));
     machine.shell(&format!("until ls -d {GROUPS}/calls-*/[0-9]* 2>/dev/null >/run/group; do sleep 0.1; done"));
     let limits = machine.shell("cd $(head -n 1 /run/group); cat memory.max pids.max memory.oom.group");
     let limits: Vec<u64> = limits.lines().map(|line| line.parse().expect("a limit")).collect();
@@ -75,8 +75,9 @@ fn a_call_has_limits_of_memory_and_processes_and_ends_alone_beyond_them() {
     let hog = format!("echo 0 >cgroup.procs; exec dd if=/dev/zero of=/dev/null bs={} count=1", limits[0] * 2);
     machine.shell(&format!("cd $(head -n 1 /run/group); sh -c '{hog}'"));
     machine.shell("until [ -s /run/answer ]; do sleep 0.1; done");
-    let answer = machine.shell("tr -d '\\n' </run/answer; echo");
-    let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    let answer = machine.read_file("/run/answer");
+    let answer: Value =
+        serde_json::from_slice(&answer).unwrap_or_else(|error| panic!("{error}: {}", answer.escape_ascii()));
     assert_eq!(answer["failure"]["code"], "too-large", "{answer}");
     assert_eq!(machine.shell(&format!("head -n 1 {GROUPS}/daemon/cgroup.procs")), daemon, "the service was ended, too");
 
