@@ -2,11 +2,13 @@
 //! a write or a sync fails, there is no room.
 //!
 //! A crash test lives a life on a disk without a fault, counts its operations, and lives it again with the power going at
-//! each of them. Of a database file that is given its name when it is whole, [`Disk::is_named`] and its neighbours tell
-//! the draft from the file. Where a new file is written beside the old one, [`Disk::draft`] is that file: it shares the
-//! disk's operations, power and room, and [`Disk::give_name`] puts it in the old one's place.
+//! each of them. A disk is a [`Medium`](aios_tables::Medium): it has at most one file with the database's name. A new one
+//! is written beside it, [`Disk::draft`], which shares the disk's operations, power and room, and [`Disk::give_name`] puts
+//! it in the old one's place.
 
 #![forbid(unsafe_code)]
+
+mod medium;
 
 use std::{
     collections::BTreeSet,
@@ -166,11 +168,6 @@ impl Disk {
     /// Bytes of the file.
     pub fn length(&self) -> u64 {
         self.state().files[self.file].cache.len() as u64
-    }
-
-    /// Whether the disk's file has its name: before, it is a draft that nobody finds after a power cut.
-    pub fn is_named(&self) -> bool {
-        self.state().named.is_some()
     }
 
     /// The file that has the name.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use aios_keys::hex;
 use aios_vm::{Accelerator, Architecture, Board, Images, Vm, VmBuilder, accel, console};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -67,12 +68,6 @@ fn ready_patience(architecture: Architecture) -> Duration {
 /// How long this host may take until a machine has powered off.
 fn power_off_patience(architecture: Architecture) -> Duration {
     POWER_OFF * accelerator(architecture).patience()
-}
-
-/// The bytes that hexadecimal digits stand for.
-fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).ok());
-    pairs.map(|pair| u8::from_str_radix(pair.filter(|pair| pair.len() == 2)?, 16).ok()).collect()
 }
 
 impl Scratch {
@@ -161,8 +156,8 @@ impl TestVm {
         for _ in 0..TRIES {
             let answer = self.shell(&ask);
             let bytes = answer.split_once('\n').and_then(|(sum, digits)| {
-                let bytes = from_hex(digits)?;
-                (from_hex(sum.trim())? == Sha256::digest(&bytes).as_slice()).then_some(bytes)
+                let bytes = hex::decode_any(digits)?;
+                (sum == hex::encode(&Sha256::digest(&bytes))).then_some(bytes)
             });
             if let Some(bytes) = bytes {
                 return bytes;

@@ -16,13 +16,13 @@ use aios_keys::{
     note::{Signer, Verifier},
     seed::{Seed, publish},
 };
+use aios_tables::{Medium, OnDisk};
 use jiff::Timestamp;
 
 use crate::{
     checkpoint::Checkpoint,
     entry::{Entry, Receipt},
     error::{LedgerError, ReadError},
-    medium::{Medium, OnDisk},
     read::Snapshot,
     redact::Redactor,
 };

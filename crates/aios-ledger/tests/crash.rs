@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support {
-    pub mod disk;
     pub mod fixture;
 }
 
@@ -13,10 +12,7 @@ use std::sync::Mutex;
 use aios_fault_disk::{Disk, Plan, Room, Survivors};
 use aios_ledger::{Checkpoint, Entry, Ledger, LedgerError, Receipt, verify};
 use serde_json::json;
-use support::{
-    disk::OnDisk,
-    fixture::{entry, options, signer},
-};
+use support::fixture::{entry, options, signer};
 
 /// What a ledger's user was told.
 #[derive(Debug, Default)]
@@ -64,7 +60,7 @@ fn large(number: u64) -> Entry {
 fn life(disk: &Disk) -> Told {
     let mut told = Told::default();
     for round in 0..2 {
-        let ledger = match Ledger::open_on(Box::new(OnDisk(disk.clone())), signer(), options()) {
+        let ledger = match Ledger::open_on(Box::new(disk.clone()), signer(), options()) {
             Ok(ledger) => ledger,
             Err(error) => {
                 told.errors.push(error);
@@ -86,8 +82,8 @@ fn life(disk: &Disk) -> Told {
 
 /// Everything that was told has to be true of the ledger on `disk`, and it can go on.
 fn check(disk: &Disk, told: &Told, what: &str) {
-    let ledger = Ledger::open_on(Box::new(OnDisk(disk.clone())), signer(), options())
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    let ledger =
+        Ledger::open_on(Box::new(disk.clone()), signer(), options()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let keys = signer().verifier();
     let known: Vec<_> = told.notes.iter().map(|note| Checkpoint::open(note, &keys).unwrap()).collect();
     let snapshot = ledger.snapshot().unwrap();
@@ -151,7 +147,7 @@ fn threads_that_share_a_commit_share_what_became_of_it() {
     for number in (20..200).step_by(3) {
         let disk = Disk::new(Plan::Cut(number, Survivors::Some(number)));
         let told = Mutex::new(Told::default());
-        if let Ok(ledger) = Ledger::open_on(Box::new(OnDisk(disk.clone())), signer(), options()) {
+        if let Ok(ledger) = Ledger::open_on(Box::new(disk.clone()), signer(), options()) {
             std::thread::scope(|scope| {
                 for thread in 0..4 {
                     let (told, ledger) = (&told, &ledger);
@@ -176,13 +172,13 @@ fn threads_that_share_a_commit_share_what_became_of_it() {
 #[test]
 fn a_full_disk_is_told_as_such_and_recording_goes_on_when_there_is_room() {
     let probe = Disk::new(Plan::Nothing);
-    let ledger = Ledger::open_on(Box::new(OnDisk(probe.clone())), signer(), options()).unwrap();
-    let (blocks, length) = (probe.blocks(), probe.length());
+    let ledger = Ledger::open_on(Box::new(probe.clone()), signer(), options()).unwrap();
+    let (blocks, length) = (probe.blocks(), probe.named().unwrap().length());
     drop(ledger);
     let rooms = (0..40).map(|more| Room::Blocks(blocks + more)).chain([Room::Length(length), Room::Length(length * 2)]);
     for room in rooms {
         let disk = Disk::new(Plan::Nothing);
-        let ledger = Ledger::open_on(Box::new(OnDisk(disk.clone())), signer(), options()).unwrap();
+        let ledger = Ledger::open_on(Box::new(disk.clone()), signer(), options()).unwrap();
         disk.set_room(room);
         let mut told = Told::default();
         while told.errors.len() < 3 {

@@ -16,7 +16,6 @@ mod index;
 pub mod item;
 mod kind;
 pub mod limits;
-mod medium;
 mod repair;
 mod reuse;
 mod row;
@@ -35,7 +34,6 @@ pub use index::{AfterCommit, Change, EmbedError, Embedder, Found, Index, Query, 
 pub use item::{Body, Content, Item, Metric, Provenance};
 pub use kind::{Indexing, Kind, Tier};
 pub use limits::Invalid;
-pub use medium::{Fill, Medium, OnDisk};
 pub use repair::{Repaired, repair};
 pub use runtime::Runtime;
 pub use store::{

@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use aios_tables::{Medium as _, OnDisk, folder};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     item::{Item, Metric},
     kind::Tier,
     limits::RING,
-    medium::{Medium as _, OnDisk, folder},
     row,
     store::{Restored, restore},
     tables::{self, METRICS},

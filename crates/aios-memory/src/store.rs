@@ -18,13 +18,13 @@ use std::{
 };
 
 use aios_policy::Origin;
+use aios_tables::{Medium, OnDisk};
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase as _};
 
 use crate::{
     error::StoreError,
     index::SharedIndex,
     item::{Content, Item, Metric, Status},
-    medium::{Medium, OnDisk},
 };
 use writer::Writer;
 

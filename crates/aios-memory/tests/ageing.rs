@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/disk.rs"]
-mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
@@ -15,7 +13,6 @@ use aios_memory::{
     item::{Body, Status},
 };
 use aios_policy::Origin;
-use disk::OnDisk;
 use fixture::*;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -184,7 +181,7 @@ proptest! {
     #[test]
     fn ageing_moves_what_is_due_and_loses_none(steps in vec(step(), 1..60)) {
         let time = Time::new();
-        let store = Store::open_on(Box::new(OnDisk(Disk::new(Plan::Nothing))), time.options()).unwrap();
+        let store = Store::open_on(Box::new(Disk::new(Plan::Nothing)), time.options()).unwrap();
         let mut model = Model { time, store, items: BTreeMap::new() };
         steps.into_iter().for_each(|step| model.run(step));
         model.age();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/disk.rs"]
-mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
@@ -11,11 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use aios_fault_disk::{Disk, Plan, Room, Survivors};
 use aios_memory::{Changed, Observer, Options, Selector, State, Store, StoreError, repair};
-use disk::OnDisk;
 use fixture::*;
 
 fn open(disk: &Disk) -> Result<Store, StoreError> {
-    Store::open_on(Box::new(OnDisk(disk.clone())), options())
+    Store::open_on(Box::new(disk.clone()), options())
 }
 
 /// Writes until the end, and tells what was acknowledged.
@@ -118,8 +115,7 @@ fn the_observer_is_told_of_what_is_written_and_of_another_state_once() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
     let observer: Observer = Arc::new(move |changed| tell.lock().unwrap().push(changed));
-    let store =
-        Store::open_on(Box::new(OnDisk(disk.clone())), Options { observer: Some(observer), ..options() }).unwrap();
+    let store = Store::open_on(Box::new(disk.clone()), Options { observer: Some(observer), ..options() }).unwrap();
     // The thread that writes answers first and tells then: what it was asked before is told when it answers again.
     let next = || {
         store.file_length().unwrap();

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/disk.rs"]
-mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
@@ -12,7 +10,6 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use aios_fault_disk::{Disk, Plan, Survivors};
 use aios_memory::{Embedded, HybridIndex, Kind, Options, Query, Selector, Store, StoreError, Write, item::Status};
-use disk::OnDisk;
 use fixture::*;
 use redb::{ReadableDatabase as _, TableDefinition};
 
@@ -185,7 +182,7 @@ fn a_file_with_vectors_of_another_model_gets_new_ones() {
 /// Writes, links and erases until the end; tells which items were acknowledged, and which of them have a vector.
 fn life(disk: &Disk) -> (Vec<u64>, Vec<u64>) {
     let (mut told, mut with_vector) = (Vec::new(), Vec::new());
-    let Ok(store) = Store::open_on(Box::new(OnDisk(disk.clone())), with(&index())) else { return (told, with_vector) };
+    let Ok(store) = Store::open_on(Box::new(disk.clone()), with(&index())) else { return (told, with_vector) };
     for round in 0..3 {
         let texts = (0..6).map(|n| format!("round{round} number{n}"));
         let before = told.len();
@@ -222,7 +219,7 @@ fn check(store: &Store, told: &[u64], with_vector: &[u64], what: &str) {
 }
 
 fn check_disk(disk: &Disk, (told, with_vector): &(Vec<u64>, Vec<u64>), what: &str) {
-    let store = Store::open_on(Box::new(OnDisk(disk.after_power_cut())), with(&index()));
+    let store = Store::open_on(Box::new(disk.after_power_cut()), with(&index()));
     let store = store.unwrap_or_else(|error| panic!("{what}: {error}"));
     check(&store, told, with_vector, what);
     let id = store.put(knowledge("k", "goes on")).unwrap();

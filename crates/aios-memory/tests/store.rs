@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/disk.rs"]
-mod disk;
 #[path = "support/fixture.rs"]
 mod fixture;
 
@@ -17,7 +15,6 @@ use aios_memory::{
     limits::{ITEM, RING},
 };
 use aios_policy::Origin;
-use disk::OnDisk;
 use fixture::*;
 
 fn open(options: Options) -> (tempfile::TempDir, Store) {
@@ -53,7 +50,7 @@ fn options_time() -> i64 {
 
 #[test]
 fn the_ring_holds_ten_thousand_events_and_one_more_evicts_the_oldest() {
-    let store = Arc::new(Store::open_on(Box::new(OnDisk(Disk::new(Plan::Nothing))), options()).unwrap());
+    let store = Arc::new(Store::open_on(Box::new(Disk::new(Plan::Nothing)), options()).unwrap());
     let writers = (0..8).map(|writer| {
         let store = store.clone();
         let batch = RING / 8;

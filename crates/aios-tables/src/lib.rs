@@ -1,7 +1,10 @@
-//! What crates that keep tables in one redb database do alike.
+//! What crates that keep a redb database, or tables in one of another crate, do alike.
 
 #![forbid(unsafe_code)]
 
+mod medium;
+
+pub use medium::{Fill, Medium, OnDisk, folder};
 use redb::{Key, ReadTransaction, ReadableTable as _, TableDefinition, TableError, Value, WriteTransaction};
 
 /// Copies one table into a database that has none of this name, row by row: what was removed from it stays behind, with the

@@ -8,6 +8,7 @@ use std::{
 };
 
 use aios_keys::note::Verifier;
+use aios_tables::Medium;
 use redb::{Builder, ConcurrencyMode, Database, WriteTransaction};
 
 use super::{CACHE, Clock, Pruned, queue::Ticket};
@@ -16,7 +17,6 @@ use crate::{
     entry::{Entry, Receipt, hashes, time_text},
     error::{LedgerError, ReadError},
     hash::Hash,
-    medium::Medium,
     read::Snapshot,
     tables::{CHECKPOINTS, ENTRIES, checkpoint_value, entry_value},
     tree::Frontier,

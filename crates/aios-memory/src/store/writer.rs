@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use aios_tables::Medium;
 use redb::{Builder, Database, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    medium::Medium,
     row,
     schema::{self, SchemaError},
     tables::{COUNTERS, LAST_ID},

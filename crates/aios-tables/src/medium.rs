@@ -1,4 +1,4 @@
-//! Where a memory lies.
+//! Where a database lies.
 
 use std::{
     ffi::OsString,
@@ -23,7 +23,7 @@ const BLOCK: usize = 64 << 10;
 /// A place for the database. Tests put one there that fails as disks do.
 pub trait Medium: Send + 'static {
     /// Opens the database for writing. Where there is none, one is made, `fill` fills it, and it is put in place when all
-    /// of it is on the disk: a power cut leaves a whole memory or none. It is called again after a failure.
+    /// of it is on the disk: a power cut leaves a whole one or none. It is called again after a failure.
     fn open(&self, builder: &Builder, fill: Fill<'_>) -> Result<Database, redb::Error>;
 
     /// Opens the database for reading alone.
@@ -33,7 +33,8 @@ pub trait Medium: Send + 'static {
     /// old one is overwritten. The old one is still open while this is called.
     fn replace(&self, builder: &Builder, fill: Fill<'_>) -> Result<(), redb::Error>;
 
-    /// Lets go of what is cached of the file, so that what is read next is what the disk has.
+    /// Lets go of what is cached of the file, so that what is read next is what the disk has: after a write failed, the
+    /// system's cache may hold pages that never got there and that it takes for written.
     fn forget(&self);
 
     /// Length of the file in bytes; 0 where there is none.
@@ -53,7 +54,8 @@ impl OnDisk {
         OnDisk(path.to_owned())
     }
 
-    /// Makes a file that nobody takes for the memory, fills it, and gives its path.
+    /// Makes a file that nobody takes for the database, fills it, and gives its path. Of two processes that do so at once,
+    /// one may fail.
     fn draft(&self, builder: &Builder, fill: Fill<'_>) -> Result<Draft, redb::Error> {
         let folder = folder(&self.0);
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -98,7 +100,7 @@ impl Medium for OnDisk {
         let file = match self.file() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let draft = self.draft(builder, fill)?;
-                // Unlike a renaming, this never replaces a memory.
+                // Unlike a renaming, this never replaces a file.
                 fs::hard_link(draft.path(), &self.0)?;
                 drop(draft);
                 File::open(folder(&self.0))?.sync_all()?;
@@ -106,7 +108,7 @@ impl Medium for OnDisk {
             }
             opened => {
                 let file = opened?;
-                // A memory gets its name when it is whole. The database would take an empty file for a new one.
+                // A file gets its name when it is whole. redb would take an empty one for a new database.
                 if file.metadata()?.len() == 0 {
                     return Err(redb::Error::Corrupted("the file is empty".into()));
                 }
@@ -162,14 +164,14 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            // One that stays is removed when the memory is opened the next time.
+            // One that stays is removed when the file is opened the next time.
             let _ = fs::remove_file(path);
         }
     }
 }
 
 /// Folder of a file.
-pub(crate) fn folder(path: &Path) -> &Path {
+pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
@@ -183,4 +185,79 @@ fn overwrite(mut file: File) -> io::Result<()> {
         left -= next as u64;
     }
     file.sync_all()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+
+    use redb::{ReadableDatabase as _, TableDefinition};
+
+    use super::*;
+
+    const TABLE: TableDefinition<u64, &str> = TableDefinition::new("table");
+
+    fn put(database: &Database, text: &str) -> Result<(), redb::Error> {
+        let write = database.begin_write()?;
+        write.open_table(TABLE)?.insert(0, text)?;
+        Ok(write.commit()?)
+    }
+
+    fn text(database: &Database) -> String {
+        let table = database.begin_read().unwrap().open_table(TABLE).unwrap();
+        table.get(0).unwrap().unwrap().value().to_owned()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_gets_its_name_when_it_is_whole_and_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state/file");
+        let medium = OnDisk::new(&path);
+        let failed = medium.open(&Builder::new(), &|_| Err(redb::Error::Corrupted("not today".into())));
+        assert!(failed.unwrap_err().to_string().contains("not today"));
+        assert_eq!((medium.length(), names(path.parent().unwrap())), (0, Vec::new()));
+        fs::write(folder.path().join("state/file.draft-0123456789abcdef"), "half of one").unwrap();
+        let database = medium.open(&Builder::new(), &|database| put(database, "first")).unwrap();
+        assert_eq!((text(&database), names(path.parent().unwrap())), ("first".into(), vec!["file".into()]));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        drop(database);
+        let again = medium.open(&Builder::new(), &|_| panic!("it is there")).unwrap();
+        assert_eq!(text(&again), "first");
+    }
+
+    #[test]
+    fn an_empty_file_is_no_new_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, b"").unwrap();
+        let refused = OnDisk::new(&path).open(&Builder::new(), &|_| panic!("it is there"));
+        assert!(refused.unwrap_err().to_string().contains("the file is empty"));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_file_that_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let medium = OnDisk::new(&path);
+        let old = medium.open(&Builder::new(), &|database| put(database, "a secret")).unwrap();
+        let held = File::open(&path).unwrap();
+        let failed = medium.replace(&Builder::new(), &|_| Err(redb::Error::Corrupted("not today".into())));
+        assert!(failed.is_err());
+        assert_eq!((text(&old), names(folder.path())), ("a secret".into(), vec!["file".into()]));
+        medium.replace(&Builder::new(), &|database| put(database, "nothing")).unwrap();
+        let mut bytes = vec![1; held.metadata().unwrap().len() as usize];
+        held.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte == 0));
+        drop(old);
+        assert_eq!(text(&medium.open(&Builder::new(), &|_| panic!("it is there")).unwrap()), "nothing");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
 }

@@ -1,20 +1,16 @@
-//! A disk that fails, as the memory's medium.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+//! The disk as the place of a database.
 
 use std::io;
 
-use aios_fault_disk::Disk;
-use aios_memory::{Fill, Medium};
+use aios_tables::{Fill, Medium};
 use redb::{Builder, Database, ReadOnlyDatabase, StorageBackend as _};
 
-/// Clones of the disk are the same disk.
-#[derive(Debug)]
-pub struct OnDisk(pub Disk);
+use crate::Disk;
 
-impl OnDisk {
-    /// Makes a file, fills it, and gives it the memory's name.
+impl Disk {
+    /// Makes a file, fills it, and gives it the name.
     fn begin(&self, builder: &Builder, fill: Fill<'_>) -> Result<Disk, redb::Error> {
-        let draft = self.0.draft();
+        let draft = self.draft();
         let made = || -> Result<(), redb::Error> {
             let database = builder.create_with_backend(draft.clone())?;
             fill(&database)?;
@@ -28,14 +24,14 @@ impl OnDisk {
         Ok(draft)
     }
 
-    fn named(&self) -> Result<Disk, io::Error> {
-        self.0.named().ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn existing(&self) -> Result<Disk, io::Error> {
+        self.named().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-impl Medium for OnDisk {
+impl Medium for Disk {
     fn open(&self, builder: &Builder, fill: Fill<'_>) -> Result<Database, redb::Error> {
-        let file = match self.0.named() {
+        let file = match self.named() {
             Some(file) => file,
             None => self.begin(builder, fill)?,
         };
@@ -43,21 +39,21 @@ impl Medium for OnDisk {
     }
 
     fn open_read_only(&self, builder: &Builder) -> Result<ReadOnlyDatabase, redb::Error> {
-        Ok(builder.open_read_only_with_backend(self.named()?)?)
+        Ok(builder.open_read_only_with_backend(self.existing()?)?)
     }
 
     fn replace(&self, builder: &Builder, fill: Fill<'_>) -> Result<(), redb::Error> {
-        let old = self.named()?;
+        let old = self.existing()?;
         self.begin(builder, fill)?;
-        Ok(old.write(0, &vec![0; old.length() as usize])?)
+        Ok(old.write(0, &vec![0; Disk::length(&old) as usize])?)
     }
 
     fn forget(&self) {
-        self.0.forget();
+        Disk::forget(self);
     }
 
     fn length(&self) -> u64 {
-        self.0.named().map_or(0, |file| file.length())
+        self.named().map_or(0, |file| Disk::length(&file))
     }
 
     fn name(&self) -> String {
