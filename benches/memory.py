@@ -17,6 +17,7 @@ import tempfile
 
 import memory_data
 import memory_figures as figures
+import page_cache
 import rows
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -110,7 +111,7 @@ class Subject:
     def __init__(self, args, name, folder, count):
         self.name, self.count, self.times, self.figures = name, count, [], {}
         self.queries = SLOW_QUERIES if name in SLOW and count > SLOW_FROM else args.queries
-        place = os.path.join(folder, name.replace(":", "-"))
+        self.place = place = os.path.join(folder, name.replace(":", "-"))
         os.makedirs(place)
         rest = [folder, str(K)]
         if name == OURS:
@@ -145,6 +146,8 @@ class Subject:
 
         breadths = figures.BREADTHS if self.name not in SLOW else (0,)
         self.figures["breadth"], self.figures["tuned"] = figures.enough(reached, breadths)
+        # Searching alone decides what is cached of its files from here on.
+        page_cache.evict(self.place)
 
     def search(self, truth):
         answer = self.ask("search", "queries", self.queries)
@@ -154,9 +157,10 @@ class Subject:
     def finish(self):
         each = None if self.name == OURS else self.ask("search-all", "queries")["each"]
         resident = self.ask("resident")["bytes"] - self.figures["before"]
+        cached = page_cache.cached(self.place)
         self.process.stdin.close()
         self.process.wait()
-        return self.figures | {"times": self.times, "resident": resident, "each": each}
+        return self.figures | {"times": self.times, "resident": resident, "memory": resident + cached, "each": each}
 
     def report(self):
         shown = {name: round(value, 4) for name, value in self.figures.items()}

@@ -43,7 +43,8 @@ def row(vectors, case, unit, ours, peer, peer_name):
 
 def rows(vectors, ours, peers):
     """Rows of all cases beside each peer. Subjects have `times` (rounds of nanoseconds), `recall`, `ingest` and
-    `complete` (vectors a second), `resident` (bytes), `each` (mean nanoseconds of many queries in one call, or None)."""
+    `complete` (vectors a second), `resident` (bytes), `memory` (the same and what the kernel keeps of its files), and `each`
+    (mean nanoseconds of many queries in one call, or None)."""
     found = []
     for name, peer in peers.items():
         for case, part in (("search-p50", 0.5), ("search-p99", 0.99)):
@@ -55,7 +56,8 @@ def rows(vectors, ours, peers):
             found.append(row(vectors, "search-mean", "us", mine / 1e3, peer["each"] / 1e3, f"{name}, all in one call"))
         found.append(row(vectors, "ingest", "vectors/s", ours["ingest"], peer["ingest"], name))
         found.append(row(vectors, "ingest-complete", "vectors/s", ours["complete"], peer["complete"], name))
-        found.append(row(vectors, "resident", "MiB", ours["resident"] / 2**20, peer["resident"] / 2**20, name))
+        for case in ("resident", "memory"):
+            found.append(row(vectors, case, "MiB", ours[case] / 2**20, peer[case] / 2**20, name))
     for name, subject in {"aiOS": ours, **peers}.items():
         found.append({"vectors": vectors, "case": "recall", "unit": f"at breadth {subject['breadth']}",
                       "ours": round(subject["recall"], 4), "peer_name": name})

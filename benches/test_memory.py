@@ -6,8 +6,8 @@ import memory_figures as figures
 import rows
 
 OURS = {"times": [[1000, 3000, 2000], [9000, 9000, 9000], [2000, 2000, 2000]], "recall": 0.99, "breadth": 16,
-        "ingest": 5000, "complete": 1000, "resident": 2**20, "each": None}
-PEER = OURS | {"times": [[4000] * 3], "ingest": 2500, "complete": 2500, "resident": 2**21, "each": 1000.0}
+        "ingest": 5000, "complete": 1000, "resident": 2**20, "memory": 2**20, "each": None}
+PEER = OURS | {"times": [[4000] * 3], "ingest": 2500, "complete": 2500, "resident": 2**19, "memory": 2**21, "each": 1000.0}
 
 
 class Figures(unittest.TestCase):
@@ -32,7 +32,8 @@ class Figures(unittest.TestCase):
         self.assertEqual((found["search-p99"]["ours"], found["search-p99"]["peer"]), (3.0, 4.0))
         self.assertEqual((found["search-mean"]["peer"], found["search-mean"]["ratio"]), (1.0, 0.5))
         self.assertEqual((found["ingest"]["ratio"], found["ingest-complete"]["ratio"]), (2.0, 0.4))
-        self.assertEqual((found["resident"]["unit"], found["resident"]["ratio"]), ("MiB", 2.0))
+        self.assertEqual((found["resident"]["unit"], found["resident"]["ratio"]), ("MiB", 0.5))
+        self.assertEqual((found["memory"]["unit"], found["memory"]["ratio"]), ("MiB", 2.0))
 
     def test_every_subject_says_its_recall_and_the_table_shows_it(self):
         found = figures.rows(10, OURS, {"peer": PEER})
