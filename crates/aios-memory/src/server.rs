@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use aios_api::memory::v1::memory_service_server::MemoryServiceServer;
+use aios_api::memory::v1::{FILE_DESCRIPTOR_SET, memory_service_server::MemoryServiceServer};
 use aios_core::{config, paths};
 use aios_policy::Policy;
-use aios_service::{NotifyState, OwnedSocket, notify};
+use aios_service::{NotifyState, OwnedSocket, connections::stopped, notify, serve_grpc};
 use anyhow::{Context as _, Result, anyhow};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
     time::timeout,
 };
+use tonic::transport::Server as GrpcServer;
 use tonic_health::server::HealthReporter;
 
 use crate::{
@@ -120,7 +121,12 @@ impl Server {
         if let Some((listener, token)) = tcp {
             tasks.spawn(listen::tcp(listener, token, service.clone(), stopping.clone()));
         }
-        let mut serving = tokio::spawn(listen::unix(listener, service.clone(), health_service, stopping));
+        let grpc = grpc::service(service.clone());
+        let mut serving = tokio::spawn(async move {
+            let mut stopping = stopping;
+            let stop = stopped(&mut stopping);
+            serve_grpc(GrpcServer::builder(), listener, grpc, health_service, FILE_DESCRIPTOR_SET, stop).await
+        });
         tracing::info!(socket = %socket.path().display(), "memory ready");
         notify(&[NotifyState::Ready, NotifyState::Status(&status_text(&state))]);
         let ended = tokio::select! {

@@ -14,7 +14,7 @@ use aios_models::trust::Trust;
 use aios_service::{
     NotifyState, OwnedSocket,
     connections::{self, Limits},
-    notify,
+    healthy, notify,
 };
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -22,7 +22,6 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::{
     embedding::Embedder,
@@ -312,27 +311,11 @@ async fn serve_grpc(
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let service = grpc::service(inference, max_message);
-    let (health, health_service) = tonic_health::server::health_reporter();
-    set_serving(&health, &service).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .add_service(service)
-        .add_service(health_service)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
-            connections::stopped(&mut stopping).await;
-            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-        })
-        .await
-        .map_err(|error| error.to_string())
-}
-
-/// Marks a service as serving. It is passed for its type, which carries its name.
-async fn set_serving<S: tonic::server::NamedService>(health: &tonic_health::server::HealthReporter, _: &S) {
-    health.set_serving::<S>().await;
+    let (reporter, health) = healthy(&service).await;
+    let stop = async move {
+        connections::stopped(&mut stopping).await;
+        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    };
+    let server = tonic::transport::Server::builder().max_concurrent_streams(MAX_STREAMS);
+    aios_service::serve_grpc(server, listener, service, health, FILE_DESCRIPTOR_SET, stop).await
 }

@@ -1,8 +1,9 @@
-//! What service processes do alike: log, listen on a Unix socket and connect to one, serve HTTP connections, tell the
-//! supervisor, end when asked to.
+//! What service processes do alike: log, listen on a Unix socket and connect to one, serve gRPC and HTTP connections, tell
+//! the supervisor, end when asked to.
 
 pub mod connections;
 mod dial;
+mod grpc;
 mod socket;
 
 use std::io;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 pub use dial::{dial, dial_lazily};
+pub use grpc::{healthy, serve_grpc};
 pub use socket::{OwnedSocket, bind};
 
 /// Exit code of a bad configuration (`EX_USAGE`): starting again won't help.

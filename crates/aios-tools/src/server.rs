@@ -8,13 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aios_api::tools::v1::{FILE_DESCRIPTOR_SET, tools_service_server::ToolsServiceServer};
+use aios_api::tools::v1::FILE_DESCRIPTOR_SET;
 use aios_core::{config, paths};
 use aios_keys::seed::Seed;
 use aios_ledger::{Ledger, Redactor};
 use aios_policy::{Grants, Policy};
 use aios_sandbox::{Enforcement, Sandbox};
-use aios_service::{NotifyState, OwnedSocket, notify};
+use aios_service::{NotifyState, OwnedSocket, connections::stopped, healthy, notify, serve_grpc};
 use anyhow::{Context as _, Result, anyhow};
 use ed25519_dalek::SigningKey;
 use serde_json::json;
@@ -23,7 +23,7 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
-use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server as GrpcServer;
 
 use crate::{
     catalogue::firewall::pending::{Now, Pending},
@@ -161,7 +161,13 @@ impl Server {
             let bearers = Arc::new(Bearers(service.clone()));
             tokio::spawn(aios_mcp::http::serve(listener, tools.mcp_hosts.clone(), bearers, stopping.clone()))
         });
-        let mut serving = tokio::spawn(serve(listener, grpc::service(service), stopping));
+        let service = grpc::service(service);
+        let (_, health) = healthy(&service).await;
+        let mut serving = tokio::spawn(async move {
+            let mut stopping = stopping;
+            let stop = stopped(&mut stopping);
+            serve_grpc(GrpcServer::builder(), listener, service, health, FILE_DESCRIPTOR_SET, stop).await
+        });
         tracing::info!(socket = %socket.path().display(), tools = crate::catalogue::all().count(), "tools ready");
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let ended = tokio::select! {
@@ -188,34 +194,6 @@ impl Server {
         }
         ended
     }
-}
-
-async fn serve(
-    listener: UnixListener,
-    service: ToolsServiceServer<grpc::Service>,
-    mut stopping: watch::Receiver<bool>,
-) -> Result<(), String> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    set_serving(&health, &service).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
-    tonic::transport::Server::builder()
-        .add_service(service)
-        .add_service(health_service)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
-            let _ = stopping.wait_for(|stop| *stop).await;
-        })
-        .await
-        .map_err(|error| error.to_string())
-}
-
-/// Marks a service as serving. It is passed for its type, which carries its name.
-async fn set_serving<S: tonic::server::NamedService>(health: &tonic_health::server::HealthReporter, _: &S) {
-    health.set_serving::<S>().await;
 }
 
 async fn prune(pipeline: Arc<Pipeline>, retention: Retention) {

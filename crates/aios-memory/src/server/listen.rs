@@ -1,20 +1,16 @@
-//! Who is let in: everybody over the Unix socket, whoever carries the token over TCP.
+//! Who is let in over TCP: whoever carries the token.
 
 use std::{fs, path::Path};
 
-use aios_api::memory::v1::{FILE_DESCRIPTOR_SET, memory_service_server::MemoryServiceServer};
+use aios_api::memory::v1::memory_service_server::MemoryServiceServer;
 use aios_core::config;
 use aios_policy::Policy;
 use aios_service::connections::stopped;
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::watch,
-};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Server};
-use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::grpc::{self, Service, caller::Bearer};
 
@@ -69,27 +65,6 @@ impl Token {
 
 fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
-}
-
-/// Serves the Unix socket, with health and reflection beside the memory.
-pub(super) async fn unix(
-    listener: UnixListener,
-    service: Service,
-    health: HealthServer<impl Health>,
-    mut stopping: watch::Receiver<bool>,
-) -> Result<(), String> {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
-    Server::builder()
-        .add_service(grpc::service(service))
-        .add_service(health)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(&mut stopping))
-        .await
-        .map_err(|error| error.to_string())
 }
 
 /// Serves TCP: the memory alone, to whoever carries the token.
