@@ -71,10 +71,10 @@ impl<'a> Batch<'a> {
 
     /// Brings at most `limit` vectors into the graph, of those that were published before and are not in it.
     ///
-    /// It does nothing where there are too few vectors for a graph. One vector takes a tenth of a millisecond among 100,000 of
-    /// them, and two or three among a million, so a batch of some dozens keeps other writers waiting for about as long as a
-    /// commit does. To be called in the background
-    /// while [`Stats::to_link`](crate::Stats::to_link) is not 0, in a batch of its own or with other changes.
+    /// It does nothing where there are too few vectors for a graph. One vector takes a tenth of a millisecond among 100,000
+    /// of them, and two or three tenths among a million, so a batch of some dozens keeps other writers waiting for about as
+    /// long as a commit does. To be called in the background while [`Stats::to_link`](crate::Stats::to_link) is not 0, in a
+    /// batch of its own or with other changes.
     pub fn link(&mut self, limit: usize) {
         self.link = limit;
     }

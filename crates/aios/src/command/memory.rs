@@ -3,7 +3,7 @@
 mod show;
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Read, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,7 +13,7 @@ use aios_api::memory::v1::{
     StatsRequest, erase_request, memory_service_client::MemoryServiceClient,
 };
 use aios_core::paths;
-use aios_memory::Kind;
+use aios_memory::{Kind, limits::ITEM};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use tonic::transport::Channel;
@@ -24,8 +24,6 @@ use crate::{
     service::{self, block_on, refused},
 };
 
-/// Most bytes of a text that is read: more than the memory takes of one item, so that the memory says what its limit is.
-const TEXT_MAX: u64 = 400 << 10;
 /// Most characters of a title that is the beginning of a text.
 const TITLE: usize = 80;
 /// Largest answer: a thousand items of the largest size.
@@ -76,7 +74,7 @@ async fn add(args: MemoryAddArgs, json: bool) -> Result<()> {
     let MemoryAddArgs { text, title, source, tags, origins, memory } = args;
     let text = match text {
         Some(text) if text != "-" => text,
-        _ => standard_input()?,
+        _ => text_of(io::stdin().lock()).context("standard input")?,
     };
     let title = title.unwrap_or_else(|| beginning(&text));
     let knowledge = Some(Knowledge { title, text, tags });
@@ -87,10 +85,14 @@ async fn add(args: MemoryAddArgs, json: bool) -> Result<()> {
     print(json, &json!({ "id": id }), &format!("remembered as {id}"))
 }
 
-fn standard_input() -> Result<String> {
+/// All of a text that is no longer than an item may be.
+fn text_of(input: impl Read) -> Result<String> {
     let mut bytes = Vec::new();
-    io::stdin().lock().take(TEXT_MAX).read_to_end(&mut bytes).context("standard input")?;
-    String::from_utf8(bytes).context("standard input is no UTF-8 text")
+    input.take(ITEM as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > ITEM {
+        bail!("one item has at most {ITEM} bytes, and there are more: add the text in parts");
+    }
+    String::from_utf8(bytes).context("no UTF-8 text")
 }
 
 /// The first words of a text, on one line.
@@ -144,4 +146,19 @@ fn repair(path: Option<PathBuf>, json: bool) -> Result<()> {
     );
     let value = json!({ "items": items, "metrics": metrics, "carved": carved, "lost": lost, "kept": kept });
     print(json, &value, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_taken_whole_or_not_at_all() {
+        let said = |bytes: &[u8]| text_of(bytes).map_err(|error| format!("{error:#}"));
+        assert_eq!(said("Prüfe das Sieb.".as_bytes()), Ok("Prüfe das Sieb.".to_owned()));
+        assert_eq!(said(&vec![b'a'; ITEM]).map(|text| text.len()), Ok(ITEM));
+        let error = said("ü".repeat(ITEM / 2 + 1).as_bytes()).unwrap_err();
+        assert_eq!(error, "one item has at most 262144 bytes, and there are more: add the text in parts");
+        assert!(said(b"bad \xff bytes").unwrap_err().starts_with("no UTF-8 text: "));
+    }
 }
